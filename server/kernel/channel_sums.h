@@ -1,0 +1,74 @@
+// The sums of design and derivation, one set a channel, kept exactly:
+//
+//   ForwardSums    n, S = sum(x), Q = sum(x*x)
+//   BackwardSums   D = sum(dy), P = sum(dy*x)
+//
+// Adding parts in any order and merging them in any tree gives the same value,
+// because it is integer addition (README.md, "Exact sums"). NaN and Inf are
+// remembered as flags of their channel. Thread-compatible.
+#ifndef BATCHNORMD_SERVER_KERNEL_CHANNEL_SUMS_H_
+#define BATCHNORMD_SERVER_KERNEL_CHANNEL_SUMS_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "server/kernel/channel_layout.h"
+#include "server/kernel/exact_sum.h"
+#include "server/kernel/tensor_view.h"
+
+namespace batchnorm::kernel {
+
+class ForwardSums {
+ public:
+  ForwardSums(std::int64_t channels, Dtype x);
+
+  // Adds the block of the batch that begins at flat offset `first`.
+  void Add(const ChannelLayout& layout, std::int64_t first, TensorView x);
+
+  // REQUIRES: the same number of channels. Dtypes may differ.
+  void Merge(const ForwardSums& part);
+
+  std::int64_t channels() const;
+  std::int64_t count(std::int64_t channel) const;   // n
+  const ExactSum& sum(std::int64_t channel) const;  // S
+  const ExactSum& sum_of_squares(std::int64_t channel) const;  // Q
+
+  // Canonical bytes: equal sums give equal bytes, however they were made.
+  // The format is in README.md, "Serialised sums".
+  std::string Serialize() const;
+  // Empty if the bytes are not what Serialize gives.
+  static std::optional<ForwardSums> Parse(std::string_view bytes);
+
+ private:
+  std::vector<std::int64_t> counts_;
+  std::vector<ExactSum> sums_;
+  std::vector<ExactSum> squares_;
+};
+
+class BackwardSums {
+ public:
+  BackwardSums(std::int64_t channels, Dtype x, Dtype dy);
+
+  // Adds the block of x and dy that begins at flat offset `first`.
+  void Add(const ChannelLayout& layout, std::int64_t first, TensorView x,
+           TensorView dy);
+  void Merge(const BackwardSums& part);
+
+  std::int64_t channels() const;
+  const ExactSum& sum_dy(std::int64_t channel) const;    // D
+  const ExactSum& sum_dy_x(std::int64_t channel) const;  // P
+
+  std::string Serialize() const;
+  static std::optional<BackwardSums> Parse(std::string_view bytes);
+
+ private:
+  std::vector<ExactSum> dy_;
+  std::vector<ExactSum> dy_x_;
+};
+
+}  // namespace batchnorm::kernel
+
+#endif  // BATCHNORMD_SERVER_KERNEL_CHANNEL_SUMS_H_

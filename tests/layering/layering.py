@@ -1,0 +1,90 @@
+"""Which of our folders may include which, and what breaks the rule.
+
+The table is the house's plan (CONTRIBUTING.md): each folder, the folders of
+ours that it may include, and the libraries that are its own business. Includes
+of the standard library, of absl and of a folder itself are always allowed.
+"""
+
+import pathlib
+import re
+import sys
+
+# folder: (our folders it may include, patterns of libraries it may include)
+GENERATED = r"(batchnorm/v1|google/rpc|google/protobuf)/.*"
+GRPC = r"(grpcpp|grpc)/.*"
+RULES = {
+    "proto/wire": ([], [GENERATED, GRPC]),
+    "server/kernel": ([], [r"Eigen/.*"]),
+    "server/session": (["server/kernel"], [r"absl/.*", r"xxhash\.h"]),
+    "server/rpc": (
+        ["server/session", "server/kernel", "proto/wire"],
+        [GENERATED, GRPC, r"absl/.*", r"spdlog/.*"],
+    ),
+    "server": (["server/rpc", "server/session"], [r"absl/.*", r"spdlog/.*", r"CLI/.*"]),
+    "client": (["proto/wire"], [GENERATED, GRPC, r"absl/.*", r"gmock/.*"]),
+    "client/cli": (
+        ["client", "proto/wire"],
+        [r"absl/.*", r"CLI/.*", r"nlohmann/.*", r"fmt/.*", r"zip\.h", r"zlib\.h"],
+    ),
+    "client/examples": (["client", "proto/wire"], [r"absl/.*"]),
+}
+RULES["proto/wire"][1].append(r"absl/.*")
+
+STANDARD = re.compile(
+    r"[a-z_0-9]+|(std[a-z]+|signal|unistd|fcntl|errno|limits|time|pthread|malloc)\.h"
+    r"|sys/[a-z]+\.h|[a-z]+intrin\.h|cpuid\.h"
+)
+INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^">]+)[">]', re.MULTILINE)
+
+
+def folder_of(path):
+    """The longest folder of the table that holds a path, or None."""
+    matches = [f for f in RULES if path.parent == pathlib.PurePosixPath(f)]
+    return matches[0] if matches else None
+
+
+def included_folder(include):
+    """Our folder that an include names, or None if it names a library."""
+    parent = str(pathlib.PurePosixPath(include).parent)
+    first = parent.split("/")[0]
+    is_ours = first in ("server", "client", "tests") or parent == "proto/wire"
+    return parent if is_ours else None
+
+
+def fault(folder, include):
+    """What is wrong with an include, or None."""
+    ours, libraries = RULES[folder]
+    target = included_folder(include)
+    if target is not None:
+        allowed = target == folder or target in ours
+        return None if allowed else f"{folder} may not include {target}"
+    if STANDARD.fullmatch(include):
+        return None
+    if any(re.fullmatch(pattern, include) for pattern in libraries):
+        return None
+    return f"{folder} may not use <{include}>"
+
+
+def violations(root):
+    """All forbidden includes below a root, as `file: reason` lines."""
+    found = []
+    for suffix in ("*.h", "*.cc"):
+        for file in sorted(root.rglob(suffix)):
+            path = pathlib.PurePosixPath(file.relative_to(root).as_posix())
+            if path.parts[0] not in ("proto", "server", "client"):
+                continue
+            folder = folder_of(path)
+            if folder is None:
+                found.append(f"{path}: its folder is not in the plan")
+                continue
+            for include in INCLUDE.findall(file.read_text()):
+                reason = fault(folder, include)
+                if reason:
+                    found.append(f"{path}: {reason} ({include})")
+    return found
+
+
+if __name__ == "__main__":
+    problems = violations(pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "."))
+    print("\n".join(problems))
+    sys.exit(1 if problems else 0)

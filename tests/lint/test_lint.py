@@ -1,0 +1,64 @@
+"""clang-format and clang-tidy (16 or newer) have nothing to say.
+
+Needs compile_commands.json of BN_BUILD_DIR (build/release by default).
+"""
+
+import concurrent.futures
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("BN_BUILD_DIR", ROOT / "build/release"))
+FOLDERS = ("proto/wire", "server", "client", "tests")
+
+
+def tool(name):
+    """The newest installed version of a clang tool, 16 at least."""
+    for version in (*range(25, 15, -1),):
+        found = shutil.which(f"{name}-{version}")
+        if found:
+            return found
+    pytest.fail(f"{name} 16 or newer is not installed (tests/packages)")
+
+
+def sources(*suffixes):
+    files = []
+    for folder in FOLDERS:
+        for suffix in suffixes:
+            files += sorted((ROOT / folder).rglob(f"*{suffix}"))
+    return files
+
+
+def test_every_file_is_formatted():
+    command = [tool("clang-format"), "--dry-run", "-Werror", *sources(".h", ".cc")]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert result.returncode == 0, result.stderr
+
+
+def compiled():
+    commands = json.loads((BUILD / "compile_commands.json").read_text())
+    ours = {pathlib.Path(c["file"]) for c in commands}
+    return [f for f in sources(".cc") if f in ours]
+
+
+def tidy(file):
+    command = [tool("clang-tidy"), "--quiet", "-p", str(BUILD), str(file)]
+    # GCC's warnings are the build's business; clang knows them differently.
+    command += ["--extra-arg=-Wno-unknown-warning-option", "--extra-arg=-Wno-everything"]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    return result.stdout if result.returncode else ""
+
+
+def test_every_source_file_is_compiled_and_hence_checked():
+    assert [f for f in sources(".cc") if f not in set(compiled())] == []
+
+
+def test_no_bug_performance_or_concurrency_finding():
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        reports = [text for text in pool.map(tidy, compiled()) if text]
+    assert not reports, "\n".join(reports)

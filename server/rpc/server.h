@@ -1,0 +1,84 @@
+// The service on its listeners: sessions, compute threads, completion queues,
+// health and reflection. The program constructs one; tests run it in process:
+//
+//   ServerOptions options;
+//   options.listen = {"localhost:0"};
+//   absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(options);
+//   ... (*server)->addresses()[0] ...
+//   (*server)->Drain(absl::ZeroDuration());  // or let the destructor do it
+//
+// Start and Drain are called from one thread; addresses() from any.
+#ifndef BATCHNORMD_SERVER_RPC_SERVER_H_
+#define BATCHNORMD_SERVER_RPC_SERVER_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+
+namespace batchnorm::rpc {
+
+struct ServerOptions {
+  // HOST:PORT (port 0: any free one) or unix:PATH, each a listener.
+  std::vector<std::string> listen = {"localhost:50051"};
+  // Threads that compute; 0 means one a core.
+  int threads = 0;
+  std::int64_t max_sessions = 100'000;
+  std::int64_t max_tensor_bytes = std::int64_t{1} << 30;
+  // The most request bytes that are worked on at once, over all calls. A call
+  // larger than that is accepted only while no other tensor call runs.
+  std::int64_t max_bytes_in_flight = std::int64_t{4} << 30;
+  // Memory for inputs that are kept for Backward, over all sessions.
+  std::int64_t kept_input_bytes = std::int64_t{1} << 30;
+  // Unnamed sessions idle for longer are forgotten.
+  absl::Duration idle_ttl = absl::Hours(24);
+  // The largest message in either direction. Less than 2^31.
+  std::int64_t max_message_bytes = (std::int64_t{1} << 31) - (1 << 20);
+  // Whether the schema can be asked for (grpcurl, buf curl).
+  bool reflection = true;
+  // How long calls in flight have to finish once the listeners are closed.
+  absl::Duration finish_timeout = absl::Seconds(20);
+};
+
+// How much work a server has done. For log lines and tests.
+struct ServerCounters {
+  std::int64_t calls = 0;  // finished, whatever their outcome
+  std::int64_t bytes_in_flight = 0;
+};
+
+class Server {
+ public:
+  // Listens on every address, or on none: INVALID_ARGUMENT if an option makes
+  // no sense, UNAVAILABLE naming the address that could not be bound.
+  static absl::StatusOr<std::unique_ptr<Server>> Start(ServerOptions options);
+
+  // Drains without grace, unless Drain has been called.
+  ~Server();
+
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+  // What clients dial, in the order of options.listen, with the real ports.
+  const std::vector<std::string>& addresses() const;
+
+  ServerCounters counters() const;
+
+  // Ends service in three steps: health becomes NOT_SERVING; for `grace` all
+  // calls are still served, so that load balancers can turn away; then the
+  // listeners close and calls in flight finish, or are cancelled after
+  // options.finish_timeout. Returns when everything has stopped.
+  void Drain(absl::Duration grace);
+
+ private:
+  struct State;
+  explicit Server(std::unique_ptr<State> state);
+
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace batchnorm::rpc
+
+#endif  // BATCHNORMD_SERVER_RPC_SERVER_H_

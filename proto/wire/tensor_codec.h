@@ -1,5 +1,5 @@
-// Tensors between batchnorm::Tensor and batchnorm.v1.Tensor. Payloads are moved,
-// never copied. Functions are pure and thread-safe.
+// Tensors between batchnorm::Tensor and batchnorm.v1.Tensor. Payloads are
+// moved, never copied. Functions are pure and thread-safe.
 #ifndef BATCHNORMD_PROTO_WIRE_TENSOR_CODEC_H_
 #define BATCHNORMD_PROTO_WIRE_TENSOR_CODEC_H_
 

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -16,6 +17,12 @@ enum class DegeneratePolicy : std::uint8_t { kReject, kUnitCorrection, kIeee };
 enum class GradientReduction : std::uint8_t { kLocal, kSum, kMean };
 enum class KeptInputPolicy : std::uint8_t { kKeep, kDiscard };
 enum class NonFinitePolicy : std::uint8_t { kReject, kPropagate };
+
+// Bounds the memory that one session takes: running statistics and exact sums
+// are a few hundred bytes a channel.
+inline constexpr std::int64_t kMaxChannels = std::int64_t{1} << 20;
+inline constexpr std::uint32_t kMaxStepWindow = 256;
+inline constexpr std::int32_t kMaxRank = 8;  // dimensions of a tensor
 
 // batchnorm.v1.Normalization.
 struct Normalization {
@@ -46,7 +53,10 @@ struct SessionConfig {
 absl::Status Validate(const Normalization& normalization,
                       std::string_view prefix);
 
-// As above, and UNIMPLEMENTED `WORLD_SIZE` for a world_size above 1.
+// UNIMPLEMENTED `WORLD_SIZE`, naming `field`, for a world_size above 1.
+absl::Status CheckWorldSize(std::uint32_t world_size, std::string_view field);
+
+// All of the above.
 absl::Status Validate(const SessionConfig& config);
 
 }  // namespace batchnorm::session

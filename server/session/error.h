@@ -18,16 +18,21 @@
 namespace batchnorm::session {
 
 struct ErrorDetail {
-  std::string reason;  // e.g. "STEP_GAP"; stable
-  std::string field;   // request field in proto notation, "x.shape"; or empty
-  std::map<std::string, std::string> metadata;  // e.g. {"last_step", "41"}
-  std::optional<absl::Duration> retry_after;    // set where it passes by itself
+  std::string reason{};  // e.g. "STEP_GAP"; stable
+  std::string field{};   // request field in proto notation, "x.shape"; or empty
+  std::map<std::string, std::string> metadata{};  // e.g. {"last_step", "41"}
+  std::optional<absl::Duration> retry_after{};  // set where it passes by itself
 };
 
 // A status with details. The message is for people: what was expected and what
 // came, without paths, addresses or internal names.
 absl::Status MakeError(absl::StatusCode code, std::string_view message,
                        const ErrorDetail& detail);
+
+// The commonest error: INVALID_ARGUMENT about one field, which begins the text:
+// "x.shape: expected ...".
+absl::Status InvalidField(std::string_view field, std::string_view reason,
+                          std::string_view expected_and_got);
 
 // The details of a status made by MakeError; empty otherwise.
 std::optional<ErrorDetail> DetailOf(const absl::Status& status);

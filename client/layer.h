@@ -1,0 +1,95 @@
+// One batch-norm layer of a training program, held in a session.
+#ifndef BATCHNORMD_CLIENT_LAYER_H_
+#define BATCHNORMD_CLIENT_LAYER_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "client/types.h"
+
+namespace batchnorm::client {
+
+class Connection;  // connection.h
+
+// A batch for Layer::Forward and Layer::Infer.
+struct LayerInput {
+  Tensor x = {};
+  std::optional<Tensor> gamma = {};       // absent: ones
+  std::optional<Tensor> beta = {};        // absent: zeros
+  std::optional<double> new_weight = {};  // for this step only; not in Infer
+};
+
+// What comes back into Layer::Backward.
+struct LayerGradient {
+  std::uint64_t step = 0;  // ForwardResult::step
+  Tensor dy = {};
+  // Keeps the step open for another Backward with another dy.
+  bool keep_open = false;
+};
+
+// A handle on one session that numbers its steps.
+//
+// Forward takes the next step, under one number however often it is tried. The
+// layer holds x and gamma of each open step, so that a Backward whose input the
+// server no longer keeps (INPUT_EVICTED) is sent again with them; a step is
+// open from its Forward until its Backward, or until it leaves the session's
+// step window. Opened on a session that exists, it continues after its last
+// step.
+//
+// Performance: x and gamma are moved in and held, not copied; they are copied
+// into a Backward that must bring them. Memory is that of the open steps.
+//
+// Thread Safety: all methods may be called from any thread. Forwards take their
+// steps one after another; everything else runs at the same time. One session
+// has one Layer that trains it: two would take each other's steps, and are told
+// so (STEP_REUSED).
+//
+// Error Handling: a Forward that fails has not taken its step, and the next
+// Forward has the same number, whatever its batch. Only if the outcome is
+// unknown (UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED, RESOURCE_EXHAUSTED
+// without a Reason) may the server have taken it: then call Forward with the
+// same batch, which settles it, or Resume, which skips a step that was taken.
+// NOT_FOUND means that the server has forgotten the session, and DATA_LOSS that
+// it has lost steps this layer has seen: neither is repaired silently.
+class Layer {
+ public:
+  // The session must be one that the connection's server has just returned.
+  Layer(std::shared_ptr<Connection> connection, const SessionInfo& session);
+  Layer(Layer&&) noexcept;
+  Layer& operator=(Layer&&) noexcept;
+  ~Layer();
+
+  // Normalizes by the batch's own statistics and takes the next step.
+  absl::StatusOr<ForwardResult> Forward(LayerInput input);
+
+  // The gradients of one step.
+  absl::StatusOr<BackwardResult> Backward(LayerGradient gradient);
+
+  // Normalizes by the running statistics; takes no step.
+  absl::StatusOr<ForwardResult> Infer(LayerInput input) const;
+
+  // The session now, running statistics included.
+  absl::StatusOr<SessionInfo> GetSession() const;
+
+  // Reads the session and continues after its last step. DATA_LOSS if that is
+  // behind a step this layer has seen.
+  absl::Status Resume();
+
+  const std::string& name() const;
+  // The last step whose reply this layer has seen; 0 before the first.
+  std::uint64_t last_step() const;
+  // How many steps are open.
+  std::size_t open_steps() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace batchnorm::client
+
+#endif  // BATCHNORMD_CLIENT_LAYER_H_

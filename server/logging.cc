@@ -1,0 +1,91 @@
+#include "server/logging.h"
+
+#include <iterator>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string_view>
+#include <utility>
+
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "spdlog/formatter.h"
+#include "spdlog/sinks/stdout_sinks.h"
+#include "spdlog/spdlog.h"
+
+namespace batchnorm {
+namespace {
+
+std::string Text(spdlog::string_view_t view) {
+  return std::string(view.data(), view.size());
+}
+
+std::string Timestamp(const spdlog::details::log_msg& message) {
+  return absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ",
+                          absl::FromChrono(message.time), absl::UTCTimeZone());
+}
+
+// "\x0a" for a newline, and so on.
+std::string EscapeControls(std::string_view text) {
+  std::string escaped;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte >= 0x20 && byte != 0x7f) {
+      escaped += c;
+    } else {
+      fmt::format_to(std::back_inserter(escaped), "\\x{:02x}", byte);
+    }
+  }
+  return escaped;
+}
+
+// 2026-01-31T12:00:00.000Z info serving on localhost:50051
+std::string HumanLine(const spdlog::details::log_msg& message) {
+  return fmt::format("{} {} {}\n", Timestamp(message),
+                     Text(spdlog::level::to_string_view(message.level)),
+                     EscapeControls(Text(message.payload)));
+}
+
+// {"level":"info","message":"serving on ...","time":"2026-01-31T12:00:00.000Z"}
+std::string JsonLine(const spdlog::details::log_msg& message) {
+  const nlohmann::json line = {
+      {"time", Timestamp(message)},
+      {"level", Text(spdlog::level::to_string_view(message.level))},
+      {"message", Text(message.payload)}};
+  // Bytes that are not UTF-8 become U+FFFD.
+  return line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) +
+         "\n";
+}
+
+using LineFormat = std::string (*)(const spdlog::details::log_msg&);
+
+class LineFormatter : public spdlog::formatter {
+ public:
+  explicit LineFormatter(LineFormat write_line) : write_line_(write_line) {}
+
+  void format(const spdlog::details::log_msg& message,
+              spdlog::memory_buf_t& line) override {
+    const std::string text = write_line_(message);
+    line.append(text.data(), text.data() + text.size());
+  }
+
+  std::unique_ptr<spdlog::formatter> clone() const override {
+    return std::make_unique<LineFormatter>(write_line_);
+  }
+
+ private:
+  LineFormat write_line_;
+};
+
+}  // namespace
+
+void ConfigureLog(LogFormat format, const std::string& level) {
+  auto logger = std::make_shared<spdlog::logger>(
+      "batchnormd", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  logger->set_formatter(std::make_unique<LineFormatter>(
+      format == LogFormat::kJson ? &JsonLine : &HumanLine));
+  logger->set_level(spdlog::level::from_str(level));
+  logger->flush_on(spdlog::level::trace);
+  spdlog::set_default_logger(std::move(logger));
+}
+
+}  // namespace batchnorm

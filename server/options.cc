@@ -1,0 +1,200 @@
+#include "server/options.h"
+
+#include <CLI/CLI.hpp>
+#include <array>
+#include <cstdint>
+#include <map>
+#include <utility>
+
+namespace batchnorm {
+namespace {
+
+constexpr char kDescription[] =
+    "Batch normalization and its gradients, exactly, over gRPC.\n"
+    "\n"
+    "Serves batchnorm.v1.BatchNormService, grpc.health.v1.Health and server\n"
+    "reflection. Connections are neither encrypted nor authenticated: listen\n"
+    "on loopback or a Unix socket, or behind a proxy that does both.";
+
+constexpr char kFooter[] =
+    "Sizes take KiB, MiB, GiB; durations s, m, h (plain numbers: bytes and\n"
+    "seconds). Every flag can be given by the environment variable beside it;\n"
+    "a flag outranks its variable.\n"
+    "\n"
+    "Example:\n"
+    "  batchnormd --listen localhost:50051 --listen unix:/run/bn.sock \\\n"
+    "             --kept-input-bytes 4GiB --log-format json\n"
+    "\n"
+    "SIGTERM: health says NOT_SERVING, calls are served for --drain-seconds\n"
+    "more, calls in flight finish. SIGINT: the same without the wait. A "
+    "second\n"
+    "signal ends the process at once.\n"
+    "\n"
+    "Exit codes: 0 drained; 1 an address could not be bound; 2 a flag or\n"
+    "variable is wrong.";
+
+// 1073741824 is "1GiB".
+std::string SizeText(std::int64_t bytes) {
+  constexpr std::array<std::pair<int, const char*>, 3> kUnits = {
+      {{30, "GiB"}, {20, "MiB"}, {10, "KiB"}}};
+  for (const auto& [shift, unit] : kUnits) {
+    const std::int64_t size = std::int64_t{1} << shift;
+    if (bytes > 0 && bytes % size == 0) {
+      return std::to_string(bytes / size) + unit;
+    }
+  }
+  return std::to_string(bytes);
+}
+
+class Flags {
+ public:
+  explicit Flags(Options& options)
+      : options_(options),
+        idle_ttl_seconds_(absl::ToDoubleSeconds(options.server.idle_ttl)),
+        drain_seconds_(absl::ToDoubleSeconds(options.drain)) {
+    app_.option_defaults()->group("");
+    app_.set_help_flag("-h,--help", "Show this and exit")->group("Other");
+    app_.set_version_flag("--version", "batchnormd " BN_VERSION,
+                          "Show the version and exit")
+        ->group("Other");
+    app_.footer(kFooter);
+    AddListening();
+    AddLimits();
+    AddLifetime();
+    AddLog();
+  }
+
+  std::optional<int> Parse(int argc, char** argv) {
+    try {
+      app_.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+      if (error.get_exit_code() == 0) return app_.exit(error);
+      std::cerr << "batchnormd: " << error.what() << "\n"
+                << "hint: batchnormd --help lists the flags and what they "
+                   "take\n";
+      return 2;
+    }
+    options_.server.idle_ttl = absl::Seconds(idle_ttl_seconds_);
+    options_.drain = absl::Seconds(drain_seconds_);
+    return std::nullopt;
+  }
+
+ private:
+  void AddListening() {
+    app_.add_option("--listen", options_.server.listen,
+                    "HOST:PORT (port 0: any free one) or unix:PATH; repeat it, "
+                    "or separate by commas, to listen on several")
+        ->default_str(options_.server.listen.front())
+        ->delimiter(',')
+        ->envname("BN_LISTEN")
+        ->type_name("ADDRESS")
+        ->group("Listening");
+    app_.add_option("--port-file", options_.port_file,
+                    "Write the addresses, with real ports, one a line, to this "
+                    "file once they are served")
+        ->envname("BN_PORT_FILE")
+        ->type_name("FILE")
+        ->group("Listening");
+    app_.add_option("--reflection", options_.server.reflection,
+                    "Let clients ask for the schema (grpcurl, buf curl)")
+        ->capture_default_str()
+        ->envname("BN_REFLECTION")
+        ->type_name("true|false")
+        ->group("Listening");
+    AddSize("--max-message-bytes", "BN_MAX_MESSAGE_BYTES",
+            options_.server.max_message_bytes,
+            "Largest message in either direction; less than 2GiB");
+  }
+
+  void AddLimits() {
+    AddCount("--threads", "BN_THREADS", options_.server.threads,
+             "Threads that compute; 0 is one a core");
+    AddCount("--max-sessions", "BN_MAX_SESSIONS", options_.server.max_sessions,
+             "Sessions that may exist at once");
+    AddSize("--max-tensor-bytes", "BN_MAX_TENSOR_BYTES",
+            options_.server.max_tensor_bytes, "Largest single tensor");
+    AddSize("--max-bytes-in-flight", "BN_MAX_BYTES_IN_FLIGHT",
+            options_.server.max_bytes_in_flight,
+            "Request bytes worked on at once; more is refused for now");
+    AddSize("--kept-input-bytes", "BN_KEPT_INPUT_BYTES",
+            options_.server.kept_input_bytes,
+            "Memory for inputs kept for Backward, over all sessions");
+  }
+
+  void AddLifetime() {
+    AddDuration("--idle-ttl", "BN_IDLE_TTL", idle_ttl_seconds_, "24h",
+                "Forget unnamed sessions that are idle for longer");
+    AddDuration("--drain-seconds", "BN_DRAIN_SECONDS", drain_seconds_, "5s",
+                "After SIGTERM, serve this long while health says NOT_SERVING, "
+                "so that load balancers turn away");
+  }
+
+  void AddLog() {
+    const std::map<std::string, LogFormat> formats = {
+        {"human", LogFormat::kHuman}, {"json", LogFormat::kJson}};
+    app_.add_option("--log-format", options_.log_format,
+                    "Lines for people or for machines")
+        ->transform(CLI::Transformer(formats).description(""))
+        ->check(CLI::IsMember(formats).description(""))
+        ->default_str("human")
+        ->envname("BN_LOG_FORMAT")
+        ->type_name("human|json")
+        ->group("Log, on standard error");
+    app_.add_option("--log-level", options_.log_level,
+                    "debug has a line for each call")
+        ->check(CLI::IsMember({"debug", "info", "warning", "error"})
+                    .description(""))
+        ->capture_default_str()
+        ->envname("BN_LOG_LEVEL")
+        ->type_name("debug|info|warning|error")
+        ->group("Log, on standard error");
+  }
+
+  template <typename Count>
+  void AddCount(const std::string& flag, const std::string& variable,
+                Count& count, const std::string& description) {
+    app_.add_option(flag, count, description)
+        ->check(CLI::NonNegativeNumber.description(""))
+        ->capture_default_str()
+        ->envname(variable)
+        ->type_name("N")
+        ->group("Limits");
+  }
+
+  void AddSize(const std::string& flag, const std::string& variable,
+               std::int64_t& bytes, const std::string& description) {
+    app_.add_option(flag, bytes, description)
+        ->transform(CLI::AsSizeValue(true).description(""))
+        ->default_str(SizeText(bytes))
+        ->envname(variable)
+        ->type_name("SIZE")
+        ->group("Limits");
+  }
+
+  void AddDuration(const std::string& flag, const std::string& variable,
+                   double& seconds, const std::string& default_text,
+                   const std::string& description) {
+    const std::map<std::string, double> units = {
+        {"ms", 0.001}, {"s", 1}, {"m", 60}, {"h", 3600}};
+    app_.add_option(flag, seconds, description)
+        ->transform(CLI::AsNumberWithUnit(units).description(""))
+        ->check(CLI::NonNegativeNumber.description(""))
+        ->default_str(default_text)
+        ->envname(variable)
+        ->type_name("DURATION")
+        ->group("Lifetime");
+  }
+
+  Options& options_;
+  double idle_ttl_seconds_;
+  double drain_seconds_;
+  CLI::App app_{kDescription, "batchnormd"};
+};
+
+}  // namespace
+
+std::optional<int> ParseOptions(int argc, char** argv, Options& options) {
+  return Flags(options).Parse(argc, argv);
+}
+
+}  // namespace batchnorm

@@ -1,0 +1,112 @@
+// One RPC on the server, from waiting for it to having answered it.
+//
+// Bytes in, bytes out: unary_call.h adds the messages. The life of a call:
+//
+//   Post      asks gRPC for the next call of a method
+//   received  (completion-queue thread) posts the next one, admits this one by
+//             its bytes, and answers small calls at once; large ones go to the
+//             compute pool, so that the queue never waits for arithmetic
+//   answer    parses, works, and ends in Finish or Fail, on any thread
+//   finished  (completion-queue thread) gives the bytes back and is gone
+//
+// A call that was cancelled or whose deadline has passed before its answer
+// began is not computed.
+#ifndef BATCHNORMD_SERVER_RPC_CALL_H_
+#define BATCHNORMD_SERVER_RPC_CALL_H_
+
+#include <grpcpp/completion_queue.h>
+#include <grpcpp/server_context.h>
+#include <grpcpp/support/async_unary_call.h>
+#include <grpcpp/support/byte_buffer.h>
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "server/rpc/byte_budget.h"
+#include "server/rpc/call_census.h"
+#include "server/rpc/thread_pool.h"
+
+namespace batchnorm::rpc {
+
+class Call;
+using RawReplyWriter = grpc::ServerAsyncResponseWriter<grpc::ByteBuffer>;
+
+// What the server does with the calls of one RPC method. Immutable.
+struct Method {
+  std::string name;
+  // Tensor calls are admitted by their bytes; session calls always are.
+  bool carries_tensors;
+  // The generated RequestX.
+  std::function<void(grpc::ServerContext*, grpc::ByteBuffer*, RawReplyWriter*,
+                     grpc::ServerCompletionQueue*, void* tag)>
+      request;
+  // Leads to exactly one Finish or Fail, now or later, on any thread.
+  std::function<void(Call&, grpc::ByteBuffer)> answer;
+};
+
+// What all calls of one completion queue share. Outlives them.
+struct CallFloor {
+  grpc::ServerCompletionQueue& queue;
+  ThreadPool& pool;
+  ByteBudget& budget;
+  CallCensus& census;
+};
+
+// Owns itself from Post until gRPC has delivered its last event.
+class Call {
+ public:
+  static void Post(const Method& method, const CallFloor& floor);
+
+  // Reacts to an event that `floor.queue` delivered.
+  static void React(void* tag, bool ok);
+
+  // Before Finish or Fail, by the thread that calls it.
+  void AddTrailer(const std::string& key, const std::string& value);
+
+  // Exactly one of these, once; the call may be gone when they return.
+  void Finish(const grpc::ByteBuffer& reply);
+  void Fail(const absl::Status& status);
+
+ private:
+  struct Event {
+    Call* call;
+    void (Call::*react)(bool ok);
+  };
+
+  Call(const Method& method, const CallFloor& floor);
+  ~Call();
+
+  void OnReceived(bool ok);
+  void OnDone(bool ok);      // the call is over for gRPC: answered or cancelled
+  void OnFinished(bool ok);  // the answer is on its way
+  void OnLastEvents();
+
+  absl::Status Admit();
+  void Answer();
+  absl::Status CheckAlive() const;
+  void Log(const grpc::Status& status) const;
+
+  const Method& method_;
+  const CallFloor& floor_;
+  grpc::ServerContext context_;
+  grpc::ByteBuffer request_;
+  RawReplyWriter writer_;
+
+  absl::Time received_at_;
+  std::int64_t request_bytes_ = 0;
+  std::int64_t admitted_bytes_ = 0;
+  std::atomic<bool> cancelled_{false};
+  std::atomic<int> events_left_{2};  // done and finished
+
+  Event received_{this, &Call::OnReceived};
+  Event done_{this, &Call::OnDone};
+  Event finished_{this, &Call::OnFinished};
+};
+
+}  // namespace batchnorm::rpc
+
+#endif  // BATCHNORMD_SERVER_RPC_CALL_H_

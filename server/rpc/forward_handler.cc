@@ -1,0 +1,65 @@
+#include "server/rpc/forward_handler.h"
+
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "server/rpc/config_mapping.h"
+#include "server/rpc/result_mapping.h"
+#include "server/rpc/tensor_mapping.h"
+#include "server/session/session.h"
+
+namespace batchnorm::rpc {
+namespace {
+
+absl::Status TakeTensors(v1::ForwardRequest& request,
+                         session::ForwardCall& call) {
+  absl::StatusOr<session::Tensor> x = TakeRequiredTensor(
+      request.has_x(), request.mutable_x(), "x", "BAD_TENSOR");
+  if (!x.ok()) return x.status();
+  absl::StatusOr<std::optional<session::Tensor>> gamma =
+      TakeOptionalTensor(request.has_gamma(), request.mutable_gamma(), "gamma");
+  if (!gamma.ok()) return gamma.status();
+  absl::StatusOr<std::optional<session::Tensor>> beta =
+      TakeOptionalTensor(request.has_beta(), request.mutable_beta(), "beta");
+  if (!beta.ok()) return beta.status();
+  call.x = *std::move(x);
+  call.gamma = *std::move(gamma);
+  call.beta = *std::move(beta);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<session::ForwardCall> Take(v1::ForwardRequest request) {
+  const absl::StatusOr<session::Mode> mode = FromProto(request.mode());
+  if (!mode.ok()) return mode.status();
+  session::ForwardCall call;
+  call.step = request.step();
+  call.rank = request.rank();
+  call.mode = *mode;
+  call.acknowledged_step = request.acknowledged_step();
+  if (request.has_new_weight()) call.new_weight = request.new_weight();
+  if (absl::Status taken = TakeTensors(request, call); !taken.ok()) {
+    return taken;
+  }
+  return call;
+}
+
+}  // namespace
+
+void Forward(session::Registry& registry, v1::ForwardRequest request,
+             const Responder<v1::ForwardResponse>& respond) {
+  const absl::StatusOr<std::shared_ptr<session::Session>> session =
+      registry.Find(request.session());
+  if (!session.ok()) return respond(session.status());
+  absl::StatusOr<session::ForwardCall> call = Take(std::move(request));
+  if (!call.ok()) return respond(call.status());
+  (*session)->Forward(*std::move(call),
+                      [respond](absl::StatusOr<session::ForwardResult> result) {
+                        if (!result.ok()) return respond(result.status());
+                        if (result->replayed)
+                          respond.AddTrailer("replayed", "true");
+                        respond(ToProto(*std::move(result)));
+                      });
+}
+
+}  // namespace batchnorm::rpc

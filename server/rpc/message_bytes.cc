@@ -1,0 +1,30 @@
+#include "server/rpc/message_bytes.h"
+
+#include <grpcpp/impl/codegen/proto_utils.h>
+
+#include "absl/strings/str_cat.h"
+#include "server/rpc/error_mapping.h"
+
+namespace batchnorm::rpc {
+
+using Traits = grpc::SerializationTraits<google::protobuf::Message>;
+
+absl::Status Parse(grpc::ByteBuffer bytes, google::protobuf::Message& request) {
+  const std::size_t size = bytes.Length();
+  if (Traits::Deserialize(&bytes, &request).ok()) return absl::OkStatus();
+  return InvalidField(
+      "MALFORMED_REQUEST", "",
+      absl::StrCat("expected a ", request.GetTypeName(), ", got ", size,
+                   " bytes that do not parse as one"));
+}
+
+absl::StatusOr<grpc::ByteBuffer> Serialize(
+    const google::protobuf::Message& reply) {
+  grpc::ByteBuffer bytes;
+  bool owned = false;
+  if (Traits::Serialize(reply, &bytes, &owned).ok()) return bytes;
+  return absl::InternalError(
+      absl::StrCat("a reply of ", reply.ByteSizeLong(), " bytes"));
+}
+
+}  // namespace batchnorm::rpc

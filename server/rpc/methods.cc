@@ -1,0 +1,112 @@
+#include "server/rpc/methods.h"
+
+#include <string>
+#include <utility>
+
+#include "batchnorm/v1/batch_norm_service.grpc.pb.h"
+#include "server/rpc/backward_handler.h"
+#include "server/rpc/evaluate_handler.h"
+#include "server/rpc/forward_handler.h"
+#include "server/rpc/session_handlers.h"
+#include "server/rpc/unary_call.h"
+
+namespace batchnorm::rpc {
+namespace {
+
+using Api = v1::BatchNormService;
+using RawService = Api::WithRawMethod_CreateSession<
+    Api::WithRawMethod_GetSession<Api::WithRawMethod_ListSessions<
+        Api::WithRawMethod_UpdateSession<Api::WithRawMethod_DeleteSession<
+            Api::WithRawMethod_Forward<Api::WithRawMethod_Backward<
+                Api::WithRawMethod_Evaluate<Api::Service>>>>>>>>;
+
+// One of RawService's RequestX.
+using RequestMember = void (RawService::*)(grpc::ServerContext*,
+                                           grpc::ByteBuffer*, RawReplyWriter*,
+                                           grpc::CompletionQueue*,
+                                           grpc::ServerCompletionQueue*, void*);
+
+class MethodTable {
+ public:
+  MethodTable(RawService& service, session::Registry& registry)
+      : service_(service), registry_(registry) {}
+
+  template <typename Request, typename Reply>
+  void AddSessionCall(std::string name, RequestMember request,
+                      absl::StatusOr<Reply> (*handler)(session::Registry&,
+                                                       const Request&)) {
+    Add<Request, Reply>(
+        std::move(name), request, false,
+        [handler, registry = &registry_](const Request& message,
+                                         const Responder<Reply>& respond) {
+          respond(handler(*registry, message));
+        });
+  }
+
+  template <typename Request, typename Reply>
+  void AddTensorCall(std::string name, RequestMember request,
+                     void (*handler)(session::Registry&, Request,
+                                     const Responder<Reply>&)) {
+    Add<Request, Reply>(std::move(name), request, true,
+                        [handler, registry = &registry_](
+                            Request message, const Responder<Reply>& respond) {
+                          handler(*registry, std::move(message), respond);
+                        });
+  }
+
+  template <typename Request, typename Reply>
+  void Add(std::string name, RequestMember request, bool carries_tensors,
+           std::function<void(Request, Responder<Reply>)> handler) {
+    methods_.push_back(
+        {.name = std::move(name),
+         .carries_tensors = carries_tensors,
+         .request =
+             [request, service = &service_](
+                 grpc::ServerContext* context, grpc::ByteBuffer* bytes,
+                 RawReplyWriter* writer, grpc::ServerCompletionQueue* queue,
+                 void* tag) {
+               (service->*request)(context, bytes, writer, queue, queue, tag);
+             },
+         .answer = AnswerWith<Request, Reply>(std::move(handler))});
+  }
+
+  std::vector<Method> Take() { return std::move(methods_); }
+
+ private:
+  RawService& service_;
+  session::Registry& registry_;
+  std::vector<Method> methods_;
+};
+
+void AddEvaluate(MethodTable& table, const session::TensorLimits& limits) {
+  table.Add<v1::EvaluateRequest, v1::EvaluateResponse>(
+      "Evaluate", &RawService::RequestEvaluate, true,
+      [limits](v1::EvaluateRequest request,
+               const Responder<v1::EvaluateResponse>& respond) {
+        respond(Evaluate(limits, std::move(request)));
+      });
+}
+
+}  // namespace
+
+ServiceMethods MakeServiceMethods(session::Registry& registry,
+                                  const session::TensorLimits& limits) {
+  auto service = std::make_unique<RawService>();
+  MethodTable table(*service, registry);
+  table.AddSessionCall("CreateSession", &RawService::RequestCreateSession,
+                       &CreateSession);
+  table.AddSessionCall("GetSession", &RawService::RequestGetSession,
+                       &GetSession);
+  table.AddSessionCall("ListSessions", &RawService::RequestListSessions,
+                       &ListSessions);
+  table.AddSessionCall("UpdateSession", &RawService::RequestUpdateSession,
+                       &UpdateSession);
+  table.AddSessionCall("DeleteSession", &RawService::RequestDeleteSession,
+                       &DeleteSession);
+  table.AddTensorCall("Forward", &RawService::RequestForward, &Forward);
+  table.AddTensorCall("Backward", &RawService::RequestBackward, &Backward);
+  AddEvaluate(table, limits);
+  return {.service = std::move(service), .methods = table.Take()};
+}
+
+}  // namespace batchnorm::rpc

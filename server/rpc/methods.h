@@ -1,0 +1,29 @@
+// Every RPC of BatchNormService, bound to what answers it.
+#ifndef BATCHNORMD_SERVER_RPC_METHODS_H_
+#define BATCHNORMD_SERVER_RPC_METHODS_H_
+
+#include <grpcpp/impl/service_type.h>
+
+#include <memory>
+#include <vector>
+
+#include "server/rpc/call.h"
+#include "server/session/registry.h"
+#include "server/session/session.h"
+
+namespace batchnorm::rpc {
+
+// The generated service, taking undecoded bytes, so that parsing happens where
+// the call is answered and not on a completion-queue thread.
+struct ServiceMethods {
+  std::unique_ptr<grpc::Service> service;
+  std::vector<Method> methods;  // use `service`
+};
+
+// REQUIRES: the registry outlives the methods.
+ServiceMethods MakeServiceMethods(session::Registry& registry,
+                                  const session::TensorLimits& limits);
+
+}  // namespace batchnorm::rpc
+
+#endif  // BATCHNORMD_SERVER_RPC_METHODS_H_

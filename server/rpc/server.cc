@@ -1,0 +1,256 @@
+#include "server/rpc/server.h"
+
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/server.h>
+#include <grpcpp/server_builder.h>
+
+#include <algorithm>
+#include <climits>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "server/rpc/byte_budget.h"
+#include "server/rpc/call.h"
+#include "server/rpc/call_census.h"
+#include "server/rpc/idle_sweeper.h"
+#include "server/rpc/listener.h"
+#include "server/rpc/methods.h"
+#include "server/rpc/thread_pool.h"
+#include "server/session/registry.h"
+
+namespace batchnorm::rpc {
+namespace {
+
+constexpr char kServiceName[] = "batchnorm.v1.BatchNormService";
+
+// Calls of one method that gRPC can hand over without waiting for a repost.
+constexpr int kPostedCalls = 32;
+
+// A reply's bytes that are not payload: names, shapes, tags, lengths.
+constexpr std::int64_t kReplyFramingBytes = 4096;
+constexpr std::int64_t kMinMessageBytes = 64 << 10;
+
+constexpr int kMaxConcurrentStreams = 1024;  // a connection
+constexpr int kKeepaliveTimeMs = 10'000;     // a dead peer is noticed in 15 s
+constexpr int kKeepaliveTimeoutMs = 5'000;
+constexpr int kMinPingIntervalMs = 5'000;  // clients may ping as we do
+
+int Cores() {
+  return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+}
+
+// One queue serves 2 cores best; more only where there are many.
+int CompletionQueues() { return std::clamp(Cores() / 4, 1, 4); }
+
+absl::Status CheckAtLeast(const char* what, std::int64_t value,
+                          std::int64_t least) {
+  if (value >= least) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(what, ": expected at least ", least, ", got ", value));
+}
+
+absl::Status Check(const ServerOptions& options) {
+  absl::Status status;
+  if (options.listen.empty()) {
+    status.Update(
+        absl::InvalidArgumentError("expected an address to listen on"));
+  }
+  if (options.max_message_bytes >= INT_MAX) {
+    status.Update(absl::InvalidArgumentError(
+        absl::StrCat("max message bytes: expected less than ", INT_MAX,
+                     ", got ", options.max_message_bytes)));
+  }
+  status.Update(CheckAtLeast("max message bytes", options.max_message_bytes,
+                             kMinMessageBytes));
+  status.Update(CheckAtLeast("threads", options.threads, 0));
+  status.Update(CheckAtLeast("max sessions", options.max_sessions, 1));
+  status.Update(CheckAtLeast("max tensor bytes", options.max_tensor_bytes, 1));
+  status.Update(
+      CheckAtLeast("max bytes in flight", options.max_bytes_in_flight, 1));
+  status.Update(CheckAtLeast("kept input bytes", options.kept_input_bytes, 0));
+  return status;
+}
+
+session::RegistryOptions RegistryOptionsOf(const ServerOptions& options) {
+  session::RegistryOptions registry;
+  registry.max_sessions = options.max_sessions;
+  registry.kept_input_bytes = options.kept_input_bytes;
+  registry.idle_ttl = options.idle_ttl;
+  registry.tensor_limits.max_tensor_bytes = options.max_tensor_bytes;
+  registry.tensor_limits.max_reply_bytes =
+      options.max_message_bytes - kReplyFramingBytes;
+  return registry;
+}
+
+// Limits, liveness, and what keeps a hostile peer cheap.
+void Harden(const ServerOptions& options, grpc::ServerBuilder& builder) {
+  const int message_bytes = static_cast<int>(options.max_message_bytes);
+  builder.SetMaxReceiveMessageSize(message_bytes);
+  builder.SetMaxSendMessageSize(message_bytes);
+  // A gzip bomb is unpacked whatever the message limit says.
+  builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
+  builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
+  // Two servers on one port would share its calls at random.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
+                             kMaxConcurrentStreams);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveTimeMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS,
+                             kKeepaliveTimeoutMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.AddChannelArgument(
+      GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+      kMinPingIntervalMs);
+}
+
+// Health and reflection are not called often: one thread is enough.
+void LimitStandardServices(grpc::ServerBuilder& builder) {
+  using Builder = grpc::ServerBuilder;
+  builder.SetSyncServerOption(Builder::SyncServerOption::NUM_CQS, 1);
+  builder.SetSyncServerOption(Builder::SyncServerOption::MIN_POLLERS, 1);
+  builder.SetSyncServerOption(Builder::SyncServerOption::MAX_POLLERS, 1);
+}
+
+// Reflection for one server; gRPC's own initializer is for the whole process.
+class WithReflection : public grpc::ServerBuilderOption {
+ public:
+  void UpdateArguments(grpc::ChannelArguments* /*arguments*/) override {}
+  void UpdatePlugins(std::vector<std::unique_ptr<grpc::ServerBuilderPlugin>>*
+                         plugins) override {
+    plugins->push_back(
+        std::make_unique<grpc::reflection::ProtoServerReflectionPlugin>());
+  }
+};
+
+void React(grpc::ServerCompletionQueue& queue) {
+  void* tag = nullptr;
+  bool ok = false;
+  while (queue.Next(&tag, &ok)) Call::React(tag, ok);
+}
+
+}  // namespace
+
+// Members are in the order of construction: what is used by others first.
+struct Server::State {
+  explicit State(ServerOptions server_options)
+      : options(std::move(server_options)),
+        registry(RegistryOptionsOf(options)),
+        budget(options.max_bytes_in_flight),
+        bound(MakeServiceMethods(registry,
+                                 RegistryOptionsOf(options).tensor_limits)) {}
+
+  absl::Status Build();
+  void Serve();
+  void SetHealth(bool serving);
+  void Stop();
+
+  const ServerOptions options;
+  session::Registry registry;
+  ByteBudget budget;
+  CallCensus census;
+  ServiceMethods bound;
+  Listeners listeners;
+  std::vector<std::string> addresses;
+  std::vector<std::unique_ptr<grpc::ServerCompletionQueue>> queues;
+  std::unique_ptr<grpc::Server> server;
+  std::unique_ptr<ThreadPool> pool;
+  std::vector<CallFloor> floors;  // one a queue
+  std::vector<std::thread> queue_threads;
+  std::unique_ptr<IdleSweeper> sweeper;
+};
+
+absl::Status Server::State::Build() {
+  grpc::EnableDefaultHealthCheckService(true);
+  grpc::ServerBuilder builder;
+  if (options.reflection) {
+    builder.SetOption(std::make_unique<WithReflection>());
+  }
+  Harden(options, builder);
+  LimitStandardServices(builder);
+  for (const std::string& address : options.listen) {
+    absl::Status added = listeners.Add(address, builder);
+    if (!added.ok()) return added;
+  }
+  builder.RegisterService(bound.service.get());
+  for (int i = 0; i < CompletionQueues(); ++i) {
+    queues.push_back(builder.AddCompletionQueue());
+  }
+  server = builder.BuildAndStart();
+  addresses = listeners.addresses();
+  absl::Status bound_all = listeners.CheckBound();
+  if (bound_all.ok() && server == nullptr) {
+    return absl::InternalError("gRPC could not start the server");
+  }
+  return bound_all;
+}
+
+void Server::State::Serve() {
+  pool = std::make_unique<ThreadPool>(options.threads > 0 ? options.threads
+                                                          : Cores());
+  floors.reserve(queues.size());  // calls hold references
+  for (const auto& queue : queues) {
+    floors.push_back({*queue, *pool, budget, census});
+    for (const Method& method : bound.methods) {
+      for (int i = 0; i < kPostedCalls; ++i) Call::Post(method, floors.back());
+    }
+    queue_threads.emplace_back([&queue] { React(*queue); });
+  }
+  sweeper = std::make_unique<IdleSweeper>(registry, options.idle_ttl);
+  SetHealth(true);
+}
+
+void Server::State::SetHealth(bool serving) {
+  grpc::HealthCheckServiceInterface* health = server->GetHealthCheckService();
+  health->SetServingStatus(serving);  // ""
+  health->SetServingStatus(kServiceName, serving);
+}
+
+// Queues close last: every call must have been able to answer on its own.
+void Server::State::Stop() {
+  sweeper.reset();
+  if (server != nullptr) {
+    server->Shutdown(absl::ToChronoTime(absl::Now() + options.finish_timeout));
+  }
+  census.WaitUntilEmpty();
+  pool.reset();
+  for (const auto& queue : queues) queue->Shutdown();
+  for (std::thread& thread : queue_threads) thread.join();
+  queue_threads.clear();
+  server.reset();
+}
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options) {
+  if (absl::Status valid = Check(options); !valid.ok()) return valid;
+  auto state = std::make_unique<State>(std::move(options));
+  if (absl::Status built = state->Build(); !built.ok()) {
+    state->Stop();
+    return built;
+  }
+  state->Serve();
+  return std::unique_ptr<Server>(new Server(std::move(state)));
+}
+
+Server::Server(std::unique_ptr<State> state) : state_(std::move(state)) {}
+
+Server::~Server() { Drain(absl::ZeroDuration()); }
+
+const std::vector<std::string>& Server::addresses() const {
+  return state_->addresses;
+}
+
+ServerCounters Server::counters() const {
+  return {.calls = state_->census.answered(),
+          .bytes_in_flight = state_->budget.taken()};
+}
+
+void Server::Drain(absl::Duration grace) {
+  if (state_->server == nullptr) return;
+  state_->SetHealth(false);
+  absl::SleepFor(grace);
+  state_->Stop();
+}
+
+}  // namespace batchnorm::rpc

@@ -1,0 +1,93 @@
+#include "server/rpc/tensor_mapping.h"
+
+#include <bit>
+#include <cstring>
+#include <memory>
+#include <utility>
+
+#include "proto/wire/tensor_codec.h"
+#include "server/rpc/error_mapping.h"
+
+namespace batchnorm::rpc {
+namespace {
+
+static_assert(std::endian::native == std::endian::little,
+              "tensors are little-endian on the wire and in memory");
+
+kernel::Dtype ToKernel(Dtype dtype) {
+  switch (dtype) {
+    case Dtype::kF16:
+      return kernel::Dtype::kF16;
+    case Dtype::kBF16:
+      return kernel::Dtype::kBF16;
+    case Dtype::kF32:
+      return kernel::Dtype::kF32;
+    case Dtype::kF64:
+      break;
+  }
+  return kernel::Dtype::kF64;
+}
+
+Dtype ToWire(kernel::Dtype dtype) {
+  switch (dtype) {
+    case kernel::Dtype::kF16:
+      return Dtype::kF16;
+    case kernel::Dtype::kBF16:
+      return Dtype::kBF16;
+    case kernel::Dtype::kF32:
+      return Dtype::kF32;
+    case kernel::Dtype::kF64:
+      break;
+  }
+  return Dtype::kF64;
+}
+
+}  // namespace
+
+absl::StatusOr<session::Tensor> TakeTensor(v1::Tensor& tensor,
+                                           std::string_view field) {
+  const int number = tensor.dtype();
+  std::optional<Tensor> taken = wire::FromProto(std::move(tensor));
+  if (!taken) {
+    return InvalidField("UNKNOWN_DTYPE", std::string(field) + ".dtype",
+                        "expected DTYPE_F16 (1), DTYPE_BF16 (2), DTYPE_F32 (3) "
+                        "or DTYPE_F64 (4), got " +
+                            std::to_string(number));
+  }
+  return session::Tensor{
+      .dtype = ToKernel(taken->dtype),
+      .shape = std::move(taken->shape),
+      .data = std::make_shared<const std::string>(std::move(taken->data))};
+}
+
+absl::StatusOr<std::optional<session::Tensor>> TakeOptionalTensor(
+    bool present, v1::Tensor* tensor, std::string_view field) {
+  if (!present) return std::optional<session::Tensor>();
+  absl::StatusOr<session::Tensor> taken = TakeTensor(*tensor, field);
+  if (!taken.ok()) return taken.status();
+  return std::optional<session::Tensor>(*std::move(taken));
+}
+
+absl::StatusOr<session::Tensor> TakeRequiredTensor(
+    bool present, v1::Tensor* tensor, std::string_view field,
+    std::string_view reason_if_absent) {
+  if (present) return TakeTensor(*tensor, field);
+  return InvalidField(reason_if_absent, field,
+                      "expected a tensor, the request holds none");
+}
+
+v1::Tensor ToProto(kernel::Dtype dtype, std::vector<std::int64_t> shape,
+                   std::string data) {
+  return wire::ToProto(Tensor{.dtype = ToWire(dtype),
+                              .shape = std::move(shape),
+                              .data = std::move(data)});
+}
+
+v1::Tensor ToProto(const std::vector<double>& channels) {
+  std::string data(channels.size() * sizeof(double), '\0');
+  std::memcpy(data.data(), channels.data(), data.size());
+  return ToProto(kernel::Dtype::kF64,
+                 {static_cast<std::int64_t>(channels.size())}, std::move(data));
+}
+
+}  // namespace batchnorm::rpc

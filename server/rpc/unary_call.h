@@ -1,0 +1,58 @@
+// Makes an RPC method out of a handler of messages.
+//
+// A handler is three steps, check -> call -> map:
+//
+//   void GetSession(Registry& registry, v1::GetSessionRequest request,
+//                   Responder<v1::GetSessionResponse> respond);
+//
+// It answers by respond(reply or error), exactly once, on any thread.
+#ifndef BATCHNORMD_SERVER_RPC_UNARY_CALL_H_
+#define BATCHNORMD_SERVER_RPC_UNARY_CALL_H_
+
+#include <functional>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "server/rpc/call.h"
+#include "server/rpc/message_bytes.h"
+
+namespace batchnorm::rpc {
+
+// Copyable; all copies answer the same call.
+template <typename Reply>
+class Responder {
+ public:
+  explicit Responder(Call& call) : call_(&call) {}
+
+  void AddTrailer(const std::string& key, const std::string& value) const {
+    call_->AddTrailer(key, value);
+  }
+
+  void operator()(const absl::StatusOr<Reply>& reply) const {
+    if (!reply.ok()) return call_->Fail(reply.status());
+    const absl::StatusOr<grpc::ByteBuffer> bytes = Serialize(*reply);
+    if (!bytes.ok()) return call_->Fail(bytes.status());
+    call_->Finish(*bytes);
+  }
+
+ private:
+  Call* call_;
+};
+
+// The `answer` of a Method.
+template <typename Request, typename Reply>
+std::function<void(Call&, grpc::ByteBuffer)> AnswerWith(
+    std::function<void(Request, Responder<Reply>)> handler) {
+  return [handler = std::move(handler)](Call& call, grpc::ByteBuffer bytes) {
+    Request request;
+    const absl::Status parsed = Parse(std::move(bytes), request);
+    if (!parsed.ok()) return call.Fail(parsed);
+    handler(std::move(request), Responder<Reply>(call));
+  };
+}
+
+}  // namespace batchnorm::rpc
+
+#endif  // BATCHNORMD_SERVER_RPC_UNARY_CALL_H_

@@ -27,6 +27,11 @@ std::map<std::string, std::string> Metadata(const absl::Status& status);
 // After which the same call may succeed.
 std::optional<absl::Duration> RetryAfter(const absl::Status& status);
 
+// Whether the call may have taken effect although it failed: UNAVAILABLE,
+// DEADLINE_EXCEEDED, CANCELLED, and RESOURCE_EXHAUSTED without a Reason. Every
+// other error has changed nothing.
+bool IsOutcomeUnknown(const absl::Status& status);
+
 }  // namespace batchnorm::client
 
 #endif  // BATCHNORMD_CLIENT_ERROR_H_

@@ -20,10 +20,12 @@ namespace batchnorm::wire {
 inline constexpr char kErrorDomain[] = "batchnorm.v1";
 
 struct ErrorDetail {
-  std::string reason;  // stable, e.g. "STEP_GAP"; proto/README.md lists them
-  std::string field;   // request field in proto notation; empty if none is bad
-  std::map<std::string, std::string> metadata;
-  std::optional<absl::Duration> retry_after;
+  // Stable, e.g. "STEP_GAP"; proto/README.md lists them.
+  std::string reason = {};
+  // The request field in proto notation; empty if none is bad.
+  std::string field = {};
+  std::map<std::string, std::string> metadata = {};
+  std::optional<absl::Duration> retry_after = {};
 };
 
 // The status that a server sends. `status` is not OK.

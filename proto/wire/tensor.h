@@ -14,8 +14,8 @@ enum class Dtype : std::uint8_t { kF16, kBF16, kF32, kF64 };
 // Thread-compatible value type. `data` is row-major, little-endian, unpadded.
 struct Tensor {
   Dtype dtype = Dtype::kF32;
-  std::vector<std::int64_t> shape;
-  std::string data;
+  std::vector<std::int64_t> shape = {};
+  std::string data = {};
 };
 
 }  // namespace batchnorm

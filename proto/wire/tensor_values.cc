@@ -99,11 +99,19 @@ std::optional<std::int64_t> ElementCount(std::span<const std::int64_t> shape) {
   return count;
 }
 
+std::optional<std::int64_t> ByteCount(Dtype dtype,
+                                      std::span<const std::int64_t> shape) {
+  std::optional<std::int64_t> count = ElementCount(shape);
+  const auto size = static_cast<std::int64_t>(BytesPerElement(dtype));
+  if (!count.has_value() || __builtin_mul_overflow(*count, size, &*count)) {
+    return std::nullopt;
+  }
+  return count;
+}
+
 bool IsComplete(const Tensor& tensor) {
-  const std::optional<std::int64_t> count = ElementCount(tensor.shape);
-  const std::size_t size = BytesPerElement(tensor.dtype);
-  return count.has_value() && size != 0 && tensor.data.size() % size == 0 &&
-         tensor.data.size() / size == static_cast<std::size_t>(*count);
+  return ByteCount(tensor.dtype, tensor.shape) ==
+         static_cast<std::int64_t>(tensor.data.size());
 }
 
 Tensor MakeTensor(std::span<const float> values,

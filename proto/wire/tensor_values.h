@@ -25,6 +25,10 @@ std::size_t BytesPerElement(Dtype dtype);
 // product(shape); empty if a size is negative or the product leaves 63 bits.
 std::optional<std::int64_t> ElementCount(std::span<const std::int64_t> shape);
 
+// What `data` must have; empty if that leaves 63 bits.
+std::optional<std::int64_t> ByteCount(Dtype dtype,
+                                      std::span<const std::int64_t> shape);
+
 // Whether `data` has exactly the bytes that dtype and shape ask for.
 bool IsComplete(const Tensor& tensor);
 

@@ -1,0 +1,234 @@
+#include <grpcpp/create_channel.h>
+#include <grpcpp/generic/generic_stub.h>
+
+#include <chrono>
+#include <climits>
+#include <future>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "batchnorm/v1/batch_norm_service.grpc.pb.h"
+#include "client/connection.h"
+#include "client/error.h"
+#include "client/make_connection.h"
+#include "client/retry_loop.h"
+#include "google/protobuf/wrappers.pb.h"
+#include "proto/wire/status_codec.h"
+
+namespace batchnorm::client {
+namespace {
+
+using Stub = v1::BatchNormService::Stub;
+template <typename Request, typename Response>
+using Method = grpc::Status (Stub::*)(grpc::ClientContext*, const Request&,
+                                      Response*);
+
+// grpc.health.v1: its request is a string under field 1, its response an enum
+// there. These standard messages have the same bytes.
+using HealthRequest = google::protobuf::StringValue;
+using HealthResponse = google::protobuf::Int32Value;
+using HealthStub = grpc::TemplatedGenericStub<HealthRequest, HealthResponse>;
+constexpr char kHealthMethod[] = "/grpc.health.v1.Health/Check";
+
+grpc::ChannelArguments ChannelArguments() {
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(-1);
+  arguments.SetMaxSendMessageSize(-1);
+  // gRPC's own retries stop silently above a buffer of 256 KiB.
+  arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
+  // A lost server is dialled again at the pace of our retries.
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 5000);
+  return arguments;
+}
+
+// gRPC counts in 64 bits of nanoseconds since 1970: what is beyond has no end.
+void SetTimeout(absl::Duration timeout, grpc::ClientContext& context) {
+  if (timeout > absl::Hours(24 * 365)) return;
+  context.set_deadline(std::chrono::system_clock::now() +
+                       absl::ToChronoMicroseconds(timeout));
+}
+
+bool SaysReplayed(const grpc::ClientContext& context) {
+  const auto& metadata = context.GetServerTrailingMetadata();
+  const auto found = metadata.find("replayed");
+  return found != metadata.end() && found->second == "true";
+}
+
+// Protobuf counts a message in an int.
+absl::Status CheckSize(const google::protobuf::Message& request) {
+  const std::size_t bytes = request.ByteSizeLong();
+  if (bytes <= INT_MAX) return absl::OkStatus();
+  const absl::Status status = absl::ResourceExhaustedError(
+      absl::StrCat("expected at most ", INT_MAX,
+                   " bytes, the most of one message, got ", bytes));
+  return wire::FromGrpcStatus(wire::ToGrpcStatus(
+      status, wire::ErrorDetail{.reason = "TOO_LARGE_FOR_UNARY"}));
+}
+
+// Only a step without a number is another one when it is sent again.
+Repeat RepeatOf(const v1::ForwardRequest& request) {
+  const bool takes_any = request.mode() == v1::MODE_TRAIN && !request.step();
+  return takes_any ? Repeat::kUnsafe : Repeat::kSafe;
+}
+
+Health FromWire(std::int32_t serving_status) {
+  switch (serving_status) {
+    case 1:
+      return Health::kServing;
+    case 2:
+      return Health::kNotServing;
+    case 3:
+      return Health::kServiceUnknown;
+    default:
+      return Health::kUnknown;
+  }
+}
+
+// Immutable, hence thread-safe: gRPC's stubs and channels are.
+class GrpcConnection final : public Connection {
+ public:
+  explicit GrpcConnection(ConnectionOptions options)
+      : options_(std::move(options)),
+        channel_(grpc::CreateCustomChannel(options_.target,
+                                           grpc::InsecureChannelCredentials(),
+                                           ChannelArguments())),
+        stub_(channel_) {}
+
+  absl::StatusOr<v1::CreateSessionResponse> CreateSession(
+      const v1::CreateSessionRequest& request) override {
+    return Call(&Stub::CreateSession, request);
+  }
+
+  absl::StatusOr<v1::GetSessionResponse> GetSession(
+      const v1::GetSessionRequest& request) override {
+    return Call(&Stub::GetSession, request);
+  }
+
+  absl::StatusOr<v1::ListSessionsResponse> ListSessions(
+      const v1::ListSessionsRequest& request) override {
+    return Call(&Stub::ListSessions, request);
+  }
+
+  absl::StatusOr<v1::UpdateSessionResponse> UpdateSession(
+      const v1::UpdateSessionRequest& request) override {
+    return Call(&Stub::UpdateSession, request);
+  }
+
+  absl::StatusOr<v1::DeleteSessionResponse> DeleteSession(
+      const v1::DeleteSessionRequest& request) override;
+
+  absl::StatusOr<ForwardReply> Forward(
+      const v1::ForwardRequest& request) override;
+
+  absl::StatusOr<v1::BackwardResponse> Backward(
+      const v1::BackwardRequest& request) override {
+    return Call(&Stub::Backward, request);
+  }
+
+  absl::StatusOr<v1::EvaluateResponse> Evaluate(
+      const v1::EvaluateRequest& request) override {
+    return Call(&Stub::Evaluate, request);
+  }
+
+  absl::StatusOr<Health> CheckHealth(const std::string& service) override;
+
+ private:
+  Attempts NewAttempts(Repeat repeat) const {
+    return {options_.retry, options_.environment, options_.timeout, repeat};
+  }
+
+  // One attempt. `context` is new.
+  template <typename Request, typename Response>
+  absl::StatusOr<Response> Try(Method<Request, Response> method,
+                               const Request& request, absl::Duration timeout,
+                               grpc::ClientContext& context) {
+    SetTimeout(timeout, context);
+    Response response;
+    const grpc::Status status = (stub_.*method)(&context, request, &response);
+    if (!status.ok()) return wire::FromGrpcStatus(status);
+    return response;
+  }
+
+  // A call that may be repeated.
+  template <typename Request, typename Response>
+  absl::StatusOr<Response> Call(Method<Request, Response> method,
+                                const Request& request) {
+    const absl::Status size = CheckSize(request);
+    if (!size.ok()) return size;
+    return RetryLoop(NewAttempts(Repeat::kSafe), [&](absl::Duration timeout) {
+      grpc::ClientContext context;
+      return Try(method, request, timeout, context);
+    });
+  }
+
+  absl::StatusOr<Health> TryHealth(const HealthRequest& request,
+                                   absl::Duration timeout);
+
+  const ConnectionOptions options_;
+  const std::shared_ptr<grpc::Channel> channel_;
+  Stub stub_;
+};
+
+absl::StatusOr<v1::DeleteSessionResponse> GrpcConnection::DeleteSession(
+    const v1::DeleteSessionRequest& request) {
+  bool may_be_deleted = false;
+  return RetryLoop(
+      NewAttempts(Repeat::kSafe),
+      [&](absl::Duration timeout) -> absl::StatusOr<v1::DeleteSessionResponse> {
+        grpc::ClientContext context;
+        auto response = Try(&Stub::DeleteSession, request, timeout, context);
+        if (may_be_deleted && Reason(response.status()) == "SESSION_NOT_FOUND")
+          return v1::DeleteSessionResponse();
+        may_be_deleted |= IsOutcomeUnknown(response.status());
+        return response;
+      });
+}
+
+absl::StatusOr<ForwardReply> GrpcConnection::Forward(
+    const v1::ForwardRequest& request) {
+  const absl::Status size = CheckSize(request);
+  if (!size.ok()) return size;
+  return RetryLoop(
+      NewAttempts(RepeatOf(request)),
+      [&](absl::Duration timeout) -> absl::StatusOr<ForwardReply> {
+        grpc::ClientContext context;
+        auto response = Try(&Stub::Forward, request, timeout, context);
+        if (!response.ok()) return response.status();
+        return ForwardReply{*std::move(response), SaysReplayed(context)};
+      });
+}
+
+absl::StatusOr<Health> GrpcConnection::TryHealth(const HealthRequest& request,
+                                                 absl::Duration timeout) {
+  grpc::ClientContext context;
+  SetTimeout(timeout, context);
+  HealthResponse response;
+  std::promise<grpc::Status> done;
+  HealthStub(channel_).UnaryCall(
+      &context, kHealthMethod, grpc::StubOptions(), &request, &response,
+      [&done](grpc::Status status) { done.set_value(std::move(status)); });
+  const grpc::Status status = done.get_future().get();
+  // So answers a health service that serves others.
+  if (status.error_code() == grpc::StatusCode::NOT_FOUND) {
+    return Health::kServiceUnknown;
+  }
+  if (!status.ok()) return wire::FromGrpcStatus(status);
+  return FromWire(response.value());
+}
+
+absl::StatusOr<Health> GrpcConnection::CheckHealth(const std::string& service) {
+  HealthRequest request;
+  request.set_value(service);
+  return RetryLoop(NewAttempts(Repeat::kSafe), [&](absl::Duration timeout) {
+    return TryHealth(request, timeout);
+  });
+}
+
+}  // namespace
+
+std::shared_ptr<Connection> MakeConnection(ConnectionOptions options) {
+  return std::make_shared<GrpcConnection>(std::move(options));
+}
+
+}  // namespace batchnorm::client

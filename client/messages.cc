@@ -1,0 +1,276 @@
+#include "client/messages.h"
+
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "client/response_reader.h"
+#include "proto/wire/tensor_codec.h"
+#include "proto/wire/tensor_values.h"
+
+namespace batchnorm::client {
+namespace {
+
+// The contract numbers its enums as ours, after a 0 for "unspecified".
+template <typename Proto, typename Native>
+Proto ToProtoEnum(Native value) {
+  return static_cast<Proto>(static_cast<int>(value) + 1);
+}
+
+// What this build does not know, or was left out, is the default.
+template <typename Native>
+Native FromProtoEnum(int value, Native last) {
+  const bool known = value >= 1 && value <= static_cast<int>(last) + 1;
+  return known ? static_cast<Native>(value - 1) : Native();
+}
+
+// An absent tensor stays absent.
+template <typename Request>
+void Put(std::optional<Tensor>&& tensor, Request& request,
+         v1::Tensor* (Request::*mutable_field)()) {
+  if (!tensor.has_value()) return;
+  *(request.*mutable_field)() = wire::ToProto(*std::move(tensor));
+}
+
+v1::Tensor VectorToProto(const std::vector<double>& values) {
+  return wire::ToProto(
+      MakeTensor(values, {static_cast<std::int64_t>(values.size())}));
+}
+
+v1::RunningStatistics ToProto(const RunningStatistics& statistics) {
+  v1::RunningStatistics proto;
+  *proto.mutable_mean() = VectorToProto(statistics.mean);
+  *proto.mutable_var() = VectorToProto(statistics.var);
+  proto.set_batch_count(statistics.batch_count);
+  return proto;
+}
+
+Normalization FromProto(const v1::Normalization& proto) {
+  Normalization native;
+  native.channel_axes = {proto.channel_axes().begin(),
+                         proto.channel_axes().end()};
+  native.eps = proto.eps();
+  native.new_weight = std::nullopt;
+  if (!proto.cumulative()) native.new_weight = proto.new_weight();
+  native.running_ddof = proto.running_ddof();
+  native.degenerate_policy =
+      FromProtoEnum(proto.degenerate_policy(), DegeneratePolicy::kIeee);
+  return native;
+}
+
+SessionConfig FromProto(const v1::SessionConfig& proto) {
+  SessionConfig native;
+  native.channels = proto.channels();
+  native.normalization = FromProto(proto.normalization());
+  if (proto.world_size() != 0) native.world_size = proto.world_size();
+  if (proto.step_window() != 0) native.step_window = proto.step_window();
+  native.gradient_reduction =
+      FromProtoEnum(proto.gradient_reduction(), GradientReduction::kMean);
+  native.kept_input_policy =
+      FromProtoEnum(proto.kept_input_policy(), KeptInputPolicy::kDiscard);
+  native.non_finite_policy =
+      FromProtoEnum(proto.non_finite_policy(), NonFinitePolicy::kPropagate);
+  return native;
+}
+
+SessionCounters FromProto(const v1::SessionCounters& proto) {
+  return {.forward_count = proto.forward_count(),
+          .replay_count = proto.replay_count(),
+          .inference_count = proto.inference_count(),
+          .backward_count = proto.backward_count(),
+          .evicted_input_count = proto.evicted_input_count()};
+}
+
+absl::Time FromProto(const google::protobuf::Timestamp& proto) {
+  return absl::FromUnixSeconds(proto.seconds()) +
+         absl::Nanoseconds(proto.nanos());
+}
+
+RunningStatistics Read(const v1::RunningStatistics& proto,
+                       ResponseReader& reader) {
+  return {.mean = reader.ReadVector(proto.mean(), "running_statistics.mean"),
+          .var = reader.ReadVector(proto.var(), "running_statistics.var"),
+          .batch_count = proto.batch_count()};
+}
+
+BatchStatistics Read(const v1::BatchStatistics& proto, ResponseReader& reader) {
+  return {.count = proto.count(),
+          .mean = reader.ReadVector(proto.mean(), "statistics.mean"),
+          .mean_lo = reader.ReadVector(proto.mean_lo(), "statistics.mean_lo"),
+          .var = reader.ReadVector(proto.var(), "statistics.var"),
+          .inv_std = reader.ReadVector(proto.inv_std(), "statistics.inv_std")};
+}
+
+template <typename Native>
+absl::StatusOr<Native> Checked(Native&& native, const ResponseReader& reader) {
+  if (!reader.status().ok()) return reader.status();
+  return std::move(native);
+}
+
+}  // namespace
+
+v1::Normalization ToProto(const Normalization& native) {
+  v1::Normalization proto;
+  proto.mutable_channel_axes()->Assign(native.channel_axes.begin(),
+                                       native.channel_axes.end());
+  proto.set_eps(native.eps);
+  if (native.new_weight.has_value()) {
+    proto.set_new_weight(*native.new_weight);
+  } else {
+    proto.set_cumulative(true);
+  }
+  proto.set_running_ddof(native.running_ddof);
+  proto.set_degenerate_policy(
+      ToProtoEnum<v1::DegeneratePolicy>(native.degenerate_policy));
+  return proto;
+}
+
+v1::SessionConfig ToProto(const SessionConfig& native) {
+  v1::SessionConfig proto;
+  proto.set_channels(native.channels);
+  *proto.mutable_normalization() = ToProto(native.normalization);
+  proto.set_world_size(native.world_size);
+  proto.set_step_window(native.step_window);
+  proto.set_gradient_reduction(
+      ToProtoEnum<v1::GradientReduction>(native.gradient_reduction));
+  proto.set_kept_input_policy(
+      ToProtoEnum<v1::KeptInputPolicy>(native.kept_input_policy));
+  proto.set_non_finite_policy(
+      ToProtoEnum<v1::NonFinitePolicy>(native.non_finite_policy));
+  return proto;
+}
+
+v1::ListSessionsRequest ToProto(const ListSessionsArgs& args) {
+  v1::ListSessionsRequest request;
+  request.set_page_size(args.page_size);
+  request.set_page_token(args.page_token);
+  request.set_prefix(args.prefix);
+  return request;
+}
+
+v1::UpdateSessionRequest ToProto(const UpdateSessionArgs& args) {
+  v1::UpdateSessionRequest request;
+  request.set_name(args.name);
+  request.set_world_size(args.world_size);
+  request.set_expected_step(args.expected_step);
+  return request;
+}
+
+v1::ForwardRequest ToProto(ForwardArgs&& args) {
+  v1::ForwardRequest request;
+  request.set_session(std::move(args.session));
+  request.set_mode(ToProtoEnum<v1::Mode>(args.mode));
+  request.set_step(args.step);
+  request.set_acknowledged_step(args.acknowledged_step);
+  request.set_rank(args.rank);
+  if (args.new_weight) request.set_new_weight(*args.new_weight);
+  Put(std::move(args.gamma), request, &decltype(request)::mutable_gamma);
+  Put(std::move(args.beta), request, &decltype(request)::mutable_beta);
+  *request.mutable_x() = wire::ToProto(std::move(args.x));
+  return request;
+}
+
+v1::BackwardRequest ToProto(BackwardArgs&& args) {
+  v1::BackwardRequest request;
+  request.set_session(std::move(args.session));
+  request.set_step(args.step);
+  request.set_acknowledged_step(args.acknowledged_step);
+  request.set_rank(args.rank);
+  Put(std::move(args.gamma), request, &decltype(request)::mutable_gamma);
+  Put(std::move(args.x), request, &decltype(request)::mutable_x);
+  *request.mutable_dy() = wire::ToProto(std::move(args.dy));
+  return request;
+}
+
+v1::EvaluateRequest ToProto(EvaluateArgs&& args) {
+  v1::EvaluateRequest request;
+  request.set_mode(ToProtoEnum<v1::Mode>(args.mode));
+  for (const Output output : args.outputs) {
+    request.add_outputs(ToProtoEnum<v1::Output>(output));
+  }
+  *request.mutable_normalization() = ToProto(args.normalization);
+  if (args.running_statistics) {
+    *request.mutable_running_statistics() = ToProto(*args.running_statistics);
+  }
+  Put(std::move(args.gamma), request, &decltype(request)::mutable_gamma);
+  Put(std::move(args.beta), request, &decltype(request)::mutable_beta);
+  Put(std::move(args.dy), request, &decltype(request)::mutable_dy);
+  *request.mutable_x() = wire::ToProto(std::move(args.x));
+  return request;
+}
+
+absl::StatusOr<SessionInfo> FromProto(const v1::Session& session) {
+  ResponseReader reader;
+  SessionInfo info;
+  info.name = session.name();
+  info.config = FromProto(session.config());
+  info.last_step = session.last_step();
+  if (session.has_running_statistics()) {
+    info.running_statistics = Read(session.running_statistics(), reader);
+  }
+  info.create_time = FromProto(session.create_time());
+  info.kept_input_bytes = session.kept_input_bytes();
+  info.counters = FromProto(session.counters());
+  return Checked(std::move(info), reader);
+}
+
+absl::StatusOr<SessionPage> FromProto(const v1::ListSessionsResponse& page) {
+  SessionPage native;
+  native.next_page_token = page.next_page_token();
+  for (const v1::Session& session : page.sessions()) {
+    absl::StatusOr<SessionInfo> info = FromProto(session);
+    if (!info.ok()) return info.status();
+    native.sessions.push_back(*std::move(info));
+  }
+  return native;
+}
+
+absl::StatusOr<ForwardResult> FromProto(ForwardReply&& reply) {
+  v1::ForwardResponse& response = reply.response;
+  ResponseReader reader;
+  ForwardResult result;
+  result.step = response.step();
+  result.replayed = reply.replayed;
+  if (response.has_statistics()) {
+    result.statistics = Read(response.statistics(), reader);
+  }
+  result.statistics_step = response.statistics_step();
+  result.y = reader.Read(std::move(*response.mutable_y()), "y");
+  return Checked(std::move(result), reader);
+}
+
+absl::StatusOr<BackwardResult> FromProto(v1::BackwardResponse&& response) {
+  ResponseReader reader;
+  BackwardResult result;
+  result.step = response.step();
+  result.dgamma = reader.ReadVector(response.dgamma(), "dgamma");
+  result.dbeta = reader.ReadVector(response.dbeta(), "dbeta");
+  result.dx = reader.Read(std::move(*response.mutable_dx()), "dx");
+  return Checked(std::move(result), reader);
+}
+
+absl::StatusOr<EvaluateResult> FromProto(v1::EvaluateResponse&& response) {
+  ResponseReader reader;
+  EvaluateResult result;
+  if (response.has_y()) {
+    result.y = reader.Read(std::move(*response.mutable_y()), "y");
+  }
+  if (response.has_statistics()) {
+    result.statistics = Read(response.statistics(), reader);
+  }
+  if (response.has_running_statistics()) {
+    result.running_statistics = Read(response.running_statistics(), reader);
+  }
+  if (response.has_dx()) {
+    result.dx = reader.Read(std::move(*response.mutable_dx()), "dx");
+  }
+  if (response.has_dgamma()) {
+    result.dgamma = reader.ReadVector(response.dgamma(), "dgamma");
+  }
+  if (response.has_dbeta()) {
+    result.dbeta = reader.ReadVector(response.dbeta(), "dbeta");
+  }
+  return Checked(std::move(result), reader);
+}
+
+}  // namespace batchnorm::client

@@ -16,12 +16,16 @@
 
 namespace batchnorm::session {
 
+// The time of day, but for jumps of the system's clock: those must not expire
+// sessions.
+absl::Time SteadyNow();
+
 struct RegistryOptions {
   std::int64_t max_sessions = 100'000;
   std::int64_t kept_input_bytes = std::int64_t{1} << 30;  // quota, all sessions
   absl::Duration idle_ttl = absl::Hours(24);
   TensorLimits tensor_limits;
-  std::function<absl::Time()> clock = absl::Now;
+  std::function<absl::Time()> clock = SteadyNow;
 };
 
 struct SessionPage {

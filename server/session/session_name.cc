@@ -1,0 +1,72 @@
+#include "server/session/session_name.h"
+
+#include <cstdint>
+#include <random>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "server/session/error.h"
+#include "server/session/text.h"
+
+namespace batchnorm::session {
+
+namespace {
+
+constexpr std::size_t kLongestName = 128;
+
+bool MayBeginSegment(char c) {
+  return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '_' ||
+         c == '-';
+}
+
+bool IsSegment(std::string_view segment) {
+  if (segment.empty() || !MayBeginSegment(segment.front())) return false;
+  for (const char c : segment) {
+    if (!MayBeginSegment(c) && c != '.') return false;
+  }
+  return true;
+}
+
+bool IsName(std::string_view name) {
+  std::size_t slash = name.find('/');
+  while (slash != std::string_view::npos) {
+    if (!IsSegment(name.substr(0, slash))) return false;
+    name.remove_prefix(slash + 1);
+    slash = name.find('/');
+  }
+  return IsSegment(name);
+}
+
+}  // namespace
+
+absl::Status CheckSessionName(std::string_view name) {
+  if (name.size() > kLongestName) {
+    return InvalidField("name", "BAD_NAME",
+                        absl::StrCat("expected at most ", kLongestName,
+                                     " bytes, got ", name.size()));
+  }
+  if (IsName(name)) return absl::OkStatus();
+  return InvalidField("name", "BAD_NAME",
+                      "expected segments of [A-Za-z0-9_-][A-Za-z0-9._-]* "
+                      "joined by `/`, got " +
+                          Quoted(name));
+}
+
+std::string MakeSessionName() {
+  // The system's generator, not a seeded one: the name is a secret.
+  std::random_device bits;
+  std::string name;
+  for (int i = 0; i < 4; ++i) {
+    const std::uint32_t word = bits();
+    absl::StrAppend(&name, absl::Hex(word, absl::kZeroPad8));
+  }
+  return name;
+}
+
+absl::Status SessionNotFound(std::string_view name, std::string_view field) {
+  return MakeError(
+      absl::StatusCode::kNotFound, "no session has the name " + Quoted(name),
+      {.reason = "SESSION_NOT_FOUND", .field = std::string(field)});
+}
+
+}  // namespace batchnorm::session

@@ -1,0 +1,30 @@
+// Names of sessions. Functions are safe from any thread.
+//
+//   name    = segment *( "/" segment )         1 to 128 bytes
+//   segment = [A-Za-z0-9_-] *[A-Za-z0-9._-]
+//
+// So a name is printable and no segment begins with a dot: it can stand in a
+// URL, a log line or a metric label as it is.
+#ifndef BATCHNORMD_SERVER_SESSION_SESSION_NAME_H_
+#define BATCHNORMD_SERVER_SESSION_SESSION_NAME_H_
+
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+
+namespace batchnorm::session {
+
+// INVALID_ARGUMENT `BAD_NAME`, naming "name".
+absl::Status CheckSessionName(std::string_view name);
+
+// 128 random bits in hexadecimal: cannot be guessed.
+std::string MakeSessionName();
+
+// NOT_FOUND `SESSION_NOT_FOUND`, naming `field`; the same text for a name that
+// never was, one that was deleted, and one that no session can have.
+absl::Status SessionNotFound(std::string_view name, std::string_view field);
+
+}  // namespace batchnorm::session
+
+#endif  // BATCHNORMD_SERVER_SESSION_SESSION_NAME_H_

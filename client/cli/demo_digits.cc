@@ -3,7 +3,9 @@
 #include <zlib.h>
 
 #include <array>
+#include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -14,12 +16,17 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "client/cli/demo_random.h"
+#include "client/cli/diagnosis.h"
 
 namespace batchnorm::cli {
 namespace {
 
 namespace fs = std::filesystem;
 
+constexpr char kHint[] =
+    "give the digits of the source tree: --data tests/data/digits.csv.gz";
+constexpr char kRow[] =
+    "a row is 64 integers from 0 to 16 and a label from 0 to 9";
 constexpr int kDarkest = 16;  // pixels are integers from 0 to this
 
 std::vector<std::string> UsualPlaces() {
@@ -39,7 +46,9 @@ absl::StatusOr<std::string> ReadGzip(const std::string& path) {
   const std::unique_ptr<gzFile_s, int (*)(gzFile)> file(
       gzopen(path.c_str(), "rb"), gzclose);
   if (file == nullptr) {
-    return absl::NotFoundError(absl::StrCat(path, ": cannot be opened"));
+    return ToStatus({.error = absl::StrCat(path, ": cannot be opened"),
+                     .why = std::strerror(errno),
+                     .hint = kHint});
   }
   std::string text;
   std::array<char, 1 << 16> block{};
@@ -51,8 +60,9 @@ absl::StatusOr<std::string> ReadGzip(const std::string& path) {
   int error = Z_OK;
   const std::string message = gzerror(file.get(), &error);
   if (count < 0 || error != Z_OK) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(path, ": is not a whole gzip file: ", message));
+    return ToStatus({.error = absl::StrCat(path, ": is damaged"),
+                     .why = message,
+                     .hint = kHint});
   }
   return text;
 }
@@ -65,34 +75,29 @@ std::optional<std::int32_t> IntegerUpTo(std::string_view text, int max) {
   return value;
 }
 
-absl::Status AppendRow(absl::string_view line, Digits& digits) {
+// What is wrong with a row, or nothing; then the row is in `digits`.
+std::string AppendRow(absl::string_view line, Digits& digits) {
   const std::vector<std::string> fields = absl::StrSplit(line, ',');
   if (fields.size() != kDigitPixels + 1) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "expected ", kDigitPixels + 1, " numbers, got ", fields.size()));
+    return absl::StrCat("has ", fields.size(), " fields");
   }
   for (std::size_t i = 0; i < kDigitPixels; ++i) {
     const auto pixel = IntegerUpTo(fields[i], kDarkest);
-    if (!pixel) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("expected a pixel from 0 to 16, got '", fields[i], "'"));
-    }
+    if (!pixel) return absl::StrCat("has the pixel '", fields[i], "'");
     digits.pixels.push_back(static_cast<float>(*pixel) / kDarkest);
   }
   const auto label = IntegerUpTo(fields.back(), kDigitClasses - 1);
-  if (!label) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "expected a label from 0 to 9, got '", fields.back(), "'"));
-  }
+  if (!label) return absl::StrCat("has the label '", fields.back(), "'");
   digits.labels.push_back(*label);
-  return absl::OkStatus();
+  return "";
 }
 
 }  // namespace
 
 absl::StatusOr<std::string> FindDigits(const std::string& flag) {
   if (!flag.empty()) return flag;
-  if (const char* path = std::getenv("BN_DEMO_DATA")) return std::string(path);
+  const char* path = std::getenv("BN_DEMO_DATA");
+  if (path != nullptr && *path != '\0') return std::string(path);
   const std::vector<std::string> places = UsualPlaces();
   for (const std::string& place : places) {
     std::error_code error;
@@ -106,19 +111,20 @@ absl::StatusOr<Digits> ReadDigits(const std::string& path) {
   const absl::StatusOr<std::string> csv = ReadGzip(path);
   if (!csv.ok()) return csv.status();
   absl::StatusOr<Digits> digits = ParseDigits(*csv);
-  if (digits.ok()) return digits;
-  return absl::InvalidArgumentError(
-      absl::StrCat(path, ": ", digits.status().message()));
+  if (!digits.ok()) return Of(path, digits.status());
+  return digits;
 }
 
 absl::StatusOr<Digits> ParseDigits(std::string_view csv) {
   Digits digits;
   const absl::string_view text(csv.data(), csv.size());
   for (absl::string_view line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
-    const absl::Status row = AppendRow(line, digits);
-    if (row.ok()) continue;
-    return absl::InvalidArgumentError(
-        absl::StrCat("row ", digits.size() + 1, ": ", row.message()));
+    const std::string fault = AppendRow(line, digits);
+    if (fault.empty()) continue;
+    return ToStatus(
+        {.error = absl::StrCat("row ", digits.size() + 1, " ", fault),
+         .why = kRow,
+         .hint = kHint});
   }
   return digits;
 }

@@ -29,13 +29,14 @@ struct DigitsSplit {
   Digits held_out;
 };
 
+// Errors are diagnoses (diagnosis.h): what is wrong, why, and a hint.
+
 // Where the file is: `flag` if not empty, else BN_DEMO_DATA, else beside the
 // executable as installed (../share/batchnormd) or as built (the source tree).
-// NOT_FOUND tells where was looked.
 absl::StatusOr<std::string> FindDigits(const std::string& flag);
 
 // Reads a gzipped or plain CSV of 64 integers from 0 to 16 and a label a row.
-// NOT_FOUND: no such file; INVALID_ARGUMENT: the first bad row, by its number.
+// An error names the first bad row.
 absl::StatusOr<Digits> ReadDigits(const std::string& path);
 
 // As ReadDigits, of the text itself.

@@ -37,13 +37,15 @@ double RowLoss(const float* logits, std::size_t size, std::size_t label,
 
 void AdamStep(float rate, Parameter& p) {
   constexpr auto kFirst = static_cast<float>(kFirstDecay);
+  constexpr auto kFirstRest = static_cast<float>(1 - kFirstDecay);
   constexpr auto kSecond = static_cast<float>(kSecondDecay);
+  constexpr auto kSecondRest = static_cast<float>(1 - kSecondDecay);
   for (std::size_t i = 0; i < p.value.size(); ++i) {
     const float g = p.gradient[i];
     float& m = p.first_moment[i];
     float& v = p.second_moment[i];
-    m = kFirst * m + (1 - kFirst) * g;
-    v = kSecond * v + (1 - kSecond) * g * g;
+    m = kFirst * m + kFirstRest * g;
+    v = kSecond * v + kSecondRest * g * g;
     p.value[i] -= rate * m / (std::sqrt(v) + kAdamFloor);
   }
 }

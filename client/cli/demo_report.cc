@@ -1,0 +1,181 @@
+#include "client/cli/demo_report.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <vector>
+
+namespace batchnorm::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr std::size_t kSparkWidth = 32;
+
+const char* Verdict(bool pass) { return pass ? "PASS" : "FAIL"; }
+
+double Median(std::vector<double> values) {
+  const std::size_t middle = values.size() / 2;
+  std::sort(values.begin(), values.end());
+  if (values.size() % 2 == 1) return values[middle];
+  return (values[middle - 1] + values[middle]) / 2;
+}
+
+// "bn1" of "demo/3fa92c11/bn1".
+std::string LayerName(const DemoLayerReport& layer) {
+  return layer.name.substr(layer.name.rfind('/') + 1);
+}
+
+std::vector<double> Grouped(std::span<const double> values, std::size_t width) {
+  const std::size_t groups = std::min(width, values.size());
+  std::vector<double> means;
+  for (std::size_t g = 0; g < groups; ++g) {
+    const auto group = values.subspan(
+        g * values.size() / groups,
+        (g + 1) * values.size() / groups - g * values.size() / groups);
+    means.push_back(std::accumulate(group.begin(), group.end(), 0.0) /
+                    static_cast<double>(group.size()));
+  }
+  return means;
+}
+
+std::string CountLine(const std::string& layer, const char* who,
+                      const CallCounts& counts) {
+  return fmt::format("  {:<5}{:<20}{:>9}{:>11}{:>10}{:>10}\n", layer, who,
+                     counts.forwards, counts.inferences, counts.backwards,
+                     counts.replays);
+}
+
+std::string GradientLine(const char* name, const GradientError& error) {
+  return fmt::format("  {:<8}{:>6} elements   max rel {:.1e}   {}\n", name,
+                     error.elements, error.relative,
+                     Verdict(error.relative <= kGradientTolerance));
+}
+
+std::string StatisticsLine(const std::string& layer, const char* statistic,
+                           const std::vector<double>& values) {
+  if (values.empty()) return "";
+  const auto [min, max] = std::minmax_element(values.begin(), values.end());
+  return fmt::format("  {:<5}{:<6}{:>10.4f}{:>10.4f}{:>10.4f}  {}\n", layer,
+                     statistic, *min, Median(values), *max,
+                     SparkLine(values, kSparkWidth));
+}
+
+Json ToJson(const CallCounts& counts) {
+  return {{"forwards", counts.forwards},
+          {"inferences", counts.inferences},
+          {"backwards", counts.backwards},
+          {"replays", counts.replays}};
+}
+
+Json ToJson(const EpochReport& epoch) {
+  return {{"epoch", epoch.epoch},
+          {"loss", epoch.loss},
+          {"held_out_accuracy", epoch.accuracy}};
+}
+
+Json ToJson(const DemoLayerReport& layer) {
+  return {{"session", layer.name},
+          {"sent", ToJson(layer.sent)},
+          {"received", ToJson(layer.received)},
+          {"running_mean", layer.running.mean},
+          {"running_var", layer.running.var},
+          {"batch_count", layer.running.batch_count}};
+}
+
+Json ToJson(const GradientError& error) {
+  return {{"elements", error.elements}, {"max_relative", error.relative}};
+}
+
+template <typename T>
+Json ToJson(const std::vector<T>& items) {
+  Json list = Json::array();
+  for (const T& item : items) list.push_back(ToJson(item));
+  return list;
+}
+
+}  // namespace
+
+std::string SparkLine(std::span<const double> values, std::size_t width) {
+  constexpr const char* kBars[] = {"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
+  const std::vector<double> means = Grouped(values, width);
+  if (means.empty()) return "";
+  const auto [min, max] = std::minmax_element(means.begin(), means.end());
+  const double range = *max - *min;
+  std::string line;
+  for (double mean : means) {
+    const double share = (mean - *min) / range;
+    line +=
+        share >= 0 ? kBars[std::min(static_cast<int>(share * 8), 7)] : kBars[0];
+  }
+  return line;
+}
+
+std::string EpochHeader() { return "  epoch     loss   held-out accuracy\n"; }
+
+std::string EpochLine(const EpochReport& epoch) {
+  return fmt::format("  {:>5}   {:.4f}   {:.4f}\n", epoch.epoch, epoch.loss,
+                     epoch.accuracy);
+}
+
+std::string AccuracyLine(const TrainingReport& report) {
+  return fmt::format(
+      "  {:.4f} of {} held-out digits read right, {} expected   {}\n",
+      report.accuracy(), report.held_out_digits, kAccuracyBound,
+      Verdict(report.accuracy() >= kAccuracyBound));
+}
+
+std::string CallTable(const TrainingReport& report) {
+  std::string table = fmt::format("{:>36}{:>11}{:>10}{:>10}\n", "forward",
+                                  "inference", "backward", "replayed");
+  for (const DemoLayerReport& layer : report.layers) {
+    table += CountLine(LayerName(layer), "sent by this client", layer.sent);
+    table += CountLine("", "counted by server", layer.received);
+  }
+  return table;
+}
+
+std::string GradientTable(const GradientProbe& probe,
+                          const GradientErrors& errors) {
+  return fmt::format(
+             "  loss sum(w * y) of {} real rows x {} channels, f64, {} calls "
+             "of Evaluate\n",
+             probe.rows, probe.channels, errors.evaluations) +
+         GradientLine("dx", errors.dx) + GradientLine("dgamma", errors.dgamma) +
+         GradientLine("dbeta", errors.dbeta);
+}
+
+std::string StatisticsTable(const TrainingReport& report) {
+  std::string table = fmt::format("  {:<11}{:>10}{:>10}{:>10}  {}\n", "", "min",
+                                  "median", "max", "channels in order");
+  for (const DemoLayerReport& layer : report.layers) {
+    table += StatisticsLine(LayerName(layer), "mean", layer.running.mean);
+    table += StatisticsLine("", "var", layer.running.var);
+  }
+  return table;
+}
+
+std::string DemoJson(const TrainingReport& report,
+                     const GradientErrors& errors) {
+  const bool accurate = report.accuracy() >= kAccuracyBound;
+  const Json json = {
+      {"pass", accurate && Passes(errors)},
+      {"trained_digits", report.trained_digits},
+      {"held_out_digits", report.held_out_digits},
+      {"held_out_accuracy", report.accuracy()},
+      {"accuracy_bound", kAccuracyBound},
+      {"epochs", ToJson(report.epochs)},
+      {"layers", ToJson(report.layers)},
+      {"gradients",
+       {{"tolerance", kGradientTolerance},
+        {"evaluations", errors.evaluations},
+        {"dx", ToJson(errors.dx)},
+        {"dgamma", ToJson(errors.dgamma)},
+        {"dbeta", ToJson(errors.dbeta)}}},
+  };
+  return json.dump(2) + "\n";
+}
+
+}  // namespace batchnorm::cli

@@ -1,0 +1,31 @@
+// What `bn demo` prints, as text in 80 columns or as JSON. Pure and
+// thread-safe.
+#ifndef BATCHNORMD_CLIENT_CLI_DEMO_REPORT_H_
+#define BATCHNORMD_CLIENT_CLI_DEMO_REPORT_H_
+
+#include <span>
+#include <string>
+
+#include "client/cli/demo_gradient_check.h"
+#include "client/cli/demo_training.h"
+
+namespace batchnorm::cli {
+
+// Values in order as bars ▁▂▃▄▅▆▇█ between the smallest and the largest. More
+// than `width` values share bars, each the mean of its neighbours.
+std::string SparkLine(std::span<const double> values, std::size_t width);
+
+std::string EpochHeader();
+std::string EpochLine(const EpochReport& epoch);
+std::string AccuracyLine(const TrainingReport& report);
+std::string CallTable(const TrainingReport& report);
+std::string GradientTable(const GradientProbe& probe,
+                          const GradientErrors& errors);
+std::string StatisticsTable(const TrainingReport& report);
+
+std::string DemoJson(const TrainingReport& report,
+                     const GradientErrors& errors);
+
+}  // namespace batchnorm::cli
+
+#endif  // BATCHNORMD_CLIENT_CLI_DEMO_REPORT_H_

@@ -34,8 +34,8 @@ namespace batchnorm::kernel {
 
 // What normalizes a channel. Vectors have one entry a channel.
 struct Statistics {
-  std::int64_t count = 0;  // n; 0 where they are running statistics
-  std::vector<double> mean;     // sum(x)/n, nearest; mean_lo is the rest
+  std::int64_t count = 0;    // n; 0 where they are running statistics
+  std::vector<double> mean;  // sum(x)/n, nearest; mean_lo is the rest
   std::vector<double> mean_lo;
   std::vector<double> var;      // population variance; +Inf above the range
   std::vector<double> inv_std;  // 1/sqrt(var+eps), nearest
@@ -43,14 +43,15 @@ struct Statistics {
   // (inv_std * 2^-scale) * ((x - mean) * 2^scale). 0 unless inv_std or the
   // differences would leave the range of a double (f64 at 1e200 or 1e-310).
   std::vector<double> scaled_inv_std;  // inv_std * 2^-scale, nearest
+  std::vector<double> scaled_mean_lo;  // (sum(x)/n - mean) * 2^scale, nearest
   std::vector<std::int32_t> scale;
 };
 
 // What Backward applies. mean_dy and k are 0 for inference.
 struct Gradients {
-  std::vector<double> dgamma;      // sum(dy * x_hat), nearest
-  std::vector<double> dbeta;       // sum(dy), nearest
-  std::vector<double> mean_dy;     // sum(dy)/n, nearest; mean_dy_lo is the rest
+  std::vector<double> dgamma;   // sum(dy * x_hat), nearest
+  std::vector<double> dbeta;    // sum(dy), nearest
+  std::vector<double> mean_dy;  // sum(dy)/n, nearest; mean_dy_lo is the rest
   std::vector<double> mean_dy_lo;
   std::vector<double> k;  // mean(dy*x_hat) * inv_std, times 2^-scale, nearest
 };

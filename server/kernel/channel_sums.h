@@ -23,6 +23,7 @@ namespace batchnorm::kernel {
 
 class ForwardSums {
  public:
+  // Zeros. The dtypes say how much room to set aside; any may be added.
   ForwardSums(std::int64_t channels, Dtype x);
 
   // Adds the block of the batch that begins at flat offset `first`.
@@ -32,17 +33,20 @@ class ForwardSums {
   void Merge(const ForwardSums& part);
 
   std::int64_t channels() const;
-  std::int64_t count(std::int64_t channel) const;   // n
-  const ExactSum& sum(std::int64_t channel) const;  // S
+  std::int64_t count(std::int64_t channel) const;              // n
+  const ExactSum& sum(std::int64_t channel) const;             // S
   const ExactSum& sum_of_squares(std::int64_t channel) const;  // Q
 
   // Canonical bytes: equal sums give equal bytes, however they were made.
   // The format is in README.md, "Serialised sums".
   std::string Serialize() const;
-  // Empty if the bytes are not what Serialize gives.
+  // Empty if the bytes are not what Serialize gives, for any batch: n*Q < S*S
+  // is refused too.
   static std::optional<ForwardSums> Parse(std::string_view bytes);
 
  private:
+  ForwardSums() = default;  // for Parse
+
   std::vector<std::int64_t> counts_;
   std::vector<ExactSum> sums_;
   std::vector<ExactSum> squares_;
@@ -65,6 +69,8 @@ class BackwardSums {
   static std::optional<BackwardSums> Parse(std::string_view bytes);
 
  private:
+  BackwardSums() = default;  // for Parse
+
   std::vector<ExactSum> dy_;
   std::vector<ExactSum> dy_x_;
 };

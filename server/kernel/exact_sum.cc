@@ -1,0 +1,162 @@
+#include "server/kernel/exact_sum.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+#include <limits>
+#include <utility>
+
+#include "server/kernel/rounding.h"
+
+namespace batchnorm::kernel {
+namespace {
+
+using ProductBits = unsigned __int128;
+
+struct Decoded {
+  std::uint64_t magnitude;
+  int exponent;
+  std::int64_t sign;  // 0 or -1
+};
+
+// A finite double as magnitude * 2^exponent.
+Decoded Decode(double value) {
+  const auto bits = std::bit_cast<std::uint64_t>(value);
+  const auto field = static_cast<int>((bits >> 52) & 0x7ff);
+  const std::uint64_t hidden = std::uint64_t{field != 0} << 52;
+  return {(bits & ((std::uint64_t{1} << 52) - 1)) | hidden,
+          std::max(field, 1) - 1075, -static_cast<std::int64_t>(bits >> 63)};
+}
+
+constexpr int RoundDown(int exponent, int multiple) {
+  return exponent - ((exponent % multiple) + multiple) % multiple;
+}
+
+}  // namespace
+
+ExactSum::ExactSum(int low, int high)
+    : digits_(static_cast<std::size_t>(
+          (high - RoundDown(low, kDigitBits)) / kDigitBits + 3)),
+      low_(RoundDown(low, kDigitBits)) {}
+
+ExactSum ExactSum::FromDyadic(const Dyadic& value) {
+  ExactSum sum;
+  if (value.is_zero()) return sum;
+  const std::int64_t sign = value.is_negative() ? -1 : 1;
+  sum.low_ = 2 * kDigitBits * value.low();
+  for (const Dyadic::Limb limb : value.limbs()) {
+    sum.digits_.push_back(sign * static_cast<std::int64_t>(limb & kDigitMask));
+    sum.digits_.push_back(sign * static_cast<std::int64_t>(limb >> kDigitBits));
+  }
+  sum.pending_ = 1;
+  return sum;
+}
+
+ExactSum ExactSum::FromNonFinite(double value) {
+  ExactSum sum;
+  sum.AddNonFinite(value);
+  return sum;
+}
+
+void ExactSum::AddProduct(double a, double b) {
+  if (!std::isfinite(a) || !std::isfinite(b)) return AddNonFinite(a * b);
+  const Decoded left = Decode(a);
+  const Decoded right = Decode(b);
+  const ProductBits product = ProductBits{left.magnitude} * right.magnitude;
+  const int exponent = left.exponent + right.exponent;
+  const std::int64_t sign = left.sign ^ right.sign;
+  AddInteger(static_cast<std::uint64_t>(product), exponent, sign);
+  AddInteger(static_cast<std::uint64_t>(product >> 64), exponent + 64, sign);
+}
+
+void ExactSum::Merge(const ExactSum& part) {
+  if (!part.is_finite()) return Become(part.kind_);
+  if (part.digits_.empty()) return;
+  if (pending_ + part.pending_ + 1 >= kMaxPending) Carry();
+  const int part_end =
+      part.low_ + kDigitBits * static_cast<int>(part.digits_.size());
+  Cover(part.low_, part_end);
+  std::int64_t* digit = digits_.data() + (part.low_ - low_) / kDigitBits;
+  for (const std::int64_t addend : part.digits_) *digit++ += addend;
+  pending_ += part.pending_ + 1;
+  if (pending_ >= kMaxPending) Carry();
+}
+
+Dyadic ExactSum::Value() const {
+  assert(is_finite());
+  ExactSum canonical = *this;
+  canonical.Carry();
+  std::vector<std::int64_t>& digits = canonical.digits_;
+  if (digits.empty()) return Dyadic();
+  const bool negative = digits.back() < 0;
+  if (negative) {
+    for (std::int64_t& digit : digits) digit = -digit;
+    canonical.Carry();
+  }
+  // Limbs hold two digits; an odd low_ begins in the middle of one.
+  const int low_digit = canonical.low_ / kDigitBits;
+  const int low_limb = low_digit >> 1;
+  std::vector<Dyadic::Limb> limbs(digits.size() / 2 + 1);
+  for (std::size_t i = 0; i < digits.size(); ++i) {
+    const std::size_t at = i + static_cast<std::size_t>(low_digit & 1);
+    limbs[at / 2] |= static_cast<Dyadic::Limb>(digits[i])
+                     << (at % 2 * kDigitBits);
+  }
+  return Dyadic::FromLimbs(negative, low_limb, std::move(limbs));
+}
+
+double ExactSum::ToDouble() const {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  switch (kind_) {
+    case Kind::kFinite:
+      return Round(Value());
+    case Kind::kPlusInf:
+      return kInfinity;
+    case Kind::kMinusInf:
+      return -kInfinity;
+    case Kind::kNan:
+      break;
+  }
+  return std::numeric_limits<double>::quiet_NaN();
+}
+
+void ExactSum::AddNonFinite(double value) {
+  assert(!std::isfinite(value));
+  if (std::isnan(value)) return Become(Kind::kNan);
+  Become(value > 0 ? Kind::kPlusInf : Kind::kMinusInf);
+}
+
+void ExactSum::Become(Kind kind) {
+  kind_ = is_finite() || kind_ == kind ? kind : Kind::kNan;
+}
+
+void ExactSum::Cover(int exponent, int end) {
+  const int wanted_low = RoundDown(exponent, kDigitBits);
+  if (digits_.empty()) low_ = wanted_low;
+  if (wanted_low < low_) {
+    const int missing = (low_ - wanted_low) / kDigitBits;
+    digits_.insert(digits_.begin(), static_cast<std::size_t>(missing), 0);
+    low_ = wanted_low;
+  }
+  const auto wanted =
+      static_cast<std::size_t>((end - low_ + kDigitBits - 1) / kDigitBits);
+  if (wanted > digits_.size()) digits_.resize(wanted);
+}
+
+void ExactSum::Carry() {
+  pending_ = 0;
+  for (std::size_t i = 0; i < digits_.size(); ++i) {
+    const std::int64_t carry = digits_[i] >> kDigitBits;
+    const bool last = i + 1 == digits_.size();
+    // The last digit keeps the sign, in 32 bits of its own.
+    if (last && digits_[i] == static_cast<std::int32_t>(digits_[i])) return;
+    digits_[i] -= carry * (std::int64_t{1} << kDigitBits);
+    if (last) {
+      digits_.push_back(carry);
+    } else {
+      digits_[i + 1] += carry;
+    }
+  }
+}
+
+}  // namespace batchnorm::kernel

@@ -1,0 +1,143 @@
+#include <cassert>
+#include <cmath>
+#include <cstddef>
+#include <limits>
+
+#include "server/kernel/batch_norm.h"
+#include "server/kernel/float_formats.h"
+#include "server/kernel/floating_point_scope.h"
+#include "server/kernel/inverse_std.h"
+#include "server/kernel/moments.h"
+#include "server/kernel/rounding.h"
+
+namespace batchnorm::kernel {
+namespace {
+
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+
+// One channel of Gradients.
+struct ChannelGradients {
+  double dgamma = kNan;
+  double dbeta = kNan;
+  double mean_dy = kNan;
+  double mean_dy_lo = 0;
+  double k = kNan;
+};
+
+Gradients WithChannels(std::size_t channels) {
+  Gradients gradients;
+  gradients.dgamma.resize(channels);
+  gradients.dbeta.resize(channels);
+  gradients.mean_dy.resize(channels);
+  gradients.mean_dy_lo.resize(channels);
+  gradients.k.resize(channels);
+  return gradients;
+}
+
+void Set(const ChannelGradients& channel, std::size_t i, Gradients& gradients) {
+  gradients.dgamma[i] = channel.dgamma;
+  gradients.dbeta[i] = channel.dbeta;
+  gradients.mean_dy[i] = channel.mean_dy;
+  gradients.mean_dy_lo[i] = channel.mean_dy_lo;
+  gradients.k[i] = channel.k;
+}
+
+// numerator / sqrt(v), rounded once. REQUIRES: v > 0.
+double RoundOverRoot(const Dyadic& numerator, const Dyadic& v) {
+  const double magnitude = RoundSqrtQuotient(numerator * numerator, v);
+  return numerator.is_negative() ? -magnitude : magnitude;
+}
+
+// Eq. 11 and 12. N = n*P - S*D is n^2 times the covariance of dy and x.
+void FinishSlopes(const Dyadic& N, const Moments& m, double eps,
+                  Degenerate degenerate, ChannelGradients& result) {
+  const Dyadic V = m.SquaredStd(eps);
+  if (V.is_zero()) {
+    // x_hat is 0 by kUnitCorrection, and 0 * Inf otherwise.
+    result.dgamma = result.k =
+        degenerate == Degenerate::kUnitCorrection ? 0.0 : kNan;
+    return;
+  }
+  const int scale = InverseStdScale(m.n * m.n, V);
+  result.dgamma = RoundOverRoot(N, V);
+  result.k = RoundQuotient(N * Dyadic::PowerOfTwo(-scale), V);
+}
+
+// Eq. 9 and 10, whatever x is.
+ChannelGradients FinishMeans(const ExactSum& dy, std::int64_t count) {
+  ChannelGradients result;
+  result.dbeta = dy.ToDouble();
+  result.mean_dy = result.dbeta;
+  if (!dy.is_finite()) return result;
+  const Dyadic n = Dyadic::FromInteger(count);
+  const Dyadic D = dy.Value();
+  result.mean_dy = RoundQuotient(D, n);
+  result.mean_dy_lo =
+      RoundQuotient(D - n * Dyadic::FromDouble(result.mean_dy), n);
+  return result;
+}
+
+ChannelGradients FinishChannel(const ForwardSums& forward,
+                               const BackwardSums& backward, std::int64_t c,
+                               double eps, Degenerate degenerate) {
+  // The gradients of an empty batch are empty sums, and nothing reads the rest.
+  if (forward.count(c) == 0) return {0, 0, 0, 0, 0};
+  ChannelGradients result = FinishMeans(backward.sum_dy(c), forward.count(c));
+  if (!IsFinite(forward, c) || !backward.sum_dy(c).is_finite() ||
+      !backward.sum_dy_x(c).is_finite()) {
+    return result;
+  }
+  const Moments m(forward, c);
+  const Dyadic P = backward.sum_dy_x(c).Value();
+  const Dyadic N = m.n * P - m.S * backward.sum_dy(c).Value();
+  FinishSlopes(N, m, eps, degenerate, result);
+  return result;
+}
+
+// Eq. 14, in IEEE arithmetic where something is infinite, NaN or degenerate.
+double InferenceDgamma(const ExactSum& dy, const ExactSum& dy_x, double mean,
+                       double var, double eps, Degenerate degenerate) {
+  const double inv_std = RunningInverseStd(var, eps, degenerate).value;
+  if (!dy.is_finite() || !dy_x.is_finite() || !std::isfinite(mean)) {
+    return Canonical((dy_x.ToDouble() - mean * dy.ToDouble()) * inv_std);
+  }
+  const Dyadic N = dy_x.Value() - Dyadic::FromDouble(mean) * dy.Value();
+  if (!std::isnormal(inv_std)) return Canonical(Round(N) * inv_std);
+  return RoundOverRoot(N, Dyadic::FromDouble(var) + Dyadic::FromDouble(eps));
+}
+
+}  // namespace
+
+Gradients FinishBackward(const ForwardSums& forward,
+                         const BackwardSums& backward, double eps,
+                         Degenerate degenerate) {
+  assert(forward.channels() == backward.channels());
+  const FloatingPointScope scope;
+  Gradients gradients =
+      WithChannels(static_cast<std::size_t>(forward.channels()));
+  for (std::int64_t c = 0; c < forward.channels(); ++c) {
+    Set(FinishChannel(forward, backward, c, eps, degenerate),
+        static_cast<std::size_t>(c), gradients);
+  }
+  return gradients;
+}
+
+Gradients FinishInferenceBackward(const BackwardSums& backward,
+                                  const Statistics& running, double eps,
+                                  Degenerate degenerate) {
+  const FloatingPointScope scope;
+  const auto channels = static_cast<std::size_t>(backward.channels());
+  assert(running.mean.size() == channels);
+  Gradients gradients = WithChannels(channels);
+  for (std::size_t i = 0; i < channels; ++i) {
+    const auto c = static_cast<std::int64_t>(i);
+    const ExactSum& dy = backward.sum_dy(c);
+    const double dgamma =
+        InferenceDgamma(dy, backward.sum_dy_x(c), running.mean[i],
+                        running.var[i], eps, degenerate);
+    Set({dgamma, dy.ToDouble(), 0, 0, 0}, i, gradients);
+  }
+  return gradients;
+}
+
+}  // namespace batchnorm::kernel

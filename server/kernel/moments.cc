@@ -1,0 +1,23 @@
+#include "server/kernel/moments.h"
+
+#include <cassert>
+
+namespace batchnorm::kernel {
+
+Moments::Moments(const ForwardSums& sums, std::int64_t channel)
+    : n(Dyadic::FromInteger(sums.count(channel))),
+      S(sums.sum(channel).Value()),
+      M(n * sums.sum_of_squares(channel).Value() - S * S) {
+  assert(!M.is_negative());
+}
+
+Dyadic Moments::SquaredStd(double eps) const {
+  return M + n * n * Dyadic::FromDouble(eps);
+}
+
+bool IsFinite(const ForwardSums& sums, std::int64_t channel) {
+  return sums.sum(channel).is_finite() &&
+         sums.sum_of_squares(channel).is_finite();
+}
+
+}  // namespace batchnorm::kernel

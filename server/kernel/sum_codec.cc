@@ -1,0 +1,134 @@
+#include "server/kernel/sum_codec.h"
+
+#include <limits>
+#include <utility>
+#include <vector>
+
+namespace batchnorm::kernel {
+namespace {
+
+enum class Tag : std::uint8_t {
+  kZero,
+  kPositive,
+  kNegative,
+  kPlusInf,
+  kMinusInf,
+  kNan
+};
+
+// Limbs of 64 bits. Products of doubles and 2^63 of them lie between 2^-2148
+// and 2^2111.
+constexpr int kLowestLimb = -34;
+constexpr int kEndLimb = 34;
+constexpr int kLimbBytes = 8;
+// A batch has fewer values, and so have two of them.
+constexpr std::uint64_t kMaxCount = std::uint64_t{1} << 62;
+
+Tag TagOf(const ExactSum& sum, const Dyadic& value) {
+  switch (sum.kind()) {
+    case ExactSum::Kind::kPlusInf:
+      return Tag::kPlusInf;
+    case ExactSum::Kind::kMinusInf:
+      return Tag::kMinusInf;
+    case ExactSum::Kind::kNan:
+      return Tag::kNan;
+    case ExactSum::Kind::kFinite:
+      break;
+  }
+  if (value.is_zero()) return Tag::kZero;
+  return value.is_negative() ? Tag::kNegative : Tag::kPositive;
+}
+
+}  // namespace
+
+SumWriter::SumWriter(std::string_view magic, std::int64_t channels)
+    : bytes_(magic) {
+  WriteInteger(static_cast<std::uint64_t>(channels), 8);
+}
+
+void SumWriter::WriteCount(std::int64_t count) {
+  WriteInteger(static_cast<std::uint64_t>(count), 8);
+}
+
+void SumWriter::WriteSum(const ExactSum& sum) {
+  const Dyadic value = sum.is_finite() ? sum.Value() : Dyadic();
+  WriteInteger(static_cast<std::uint64_t>(TagOf(sum, value)), 1);
+  if (value.is_zero()) return;
+  WriteInteger(static_cast<std::uint64_t>(value.low() - kLowestLimb), 1);
+  WriteInteger(value.limbs().size(), 1);
+  for (const Dyadic::Limb limb : value.limbs()) WriteInteger(limb, kLimbBytes);
+}
+
+void SumWriter::WriteInteger(std::uint64_t value, int bytes) {
+  for (int i = 0; i < bytes; ++i, value >>= 8) {
+    bytes_.push_back(static_cast<char>(value & 0xff));
+  }
+}
+
+std::optional<std::int64_t> SumReader::ReadHeader(std::string_view magic,
+                                                  int bytes_per_channel) {
+  if (!rest_.starts_with(magic)) return std::nullopt;
+  rest_.remove_prefix(magic.size());
+  const auto channels = ReadInteger(8);
+  if (!channels) return std::nullopt;
+  const auto least = static_cast<std::size_t>(bytes_per_channel);
+  if (*channels > rest_.size() / least) return std::nullopt;
+  return static_cast<std::int64_t>(*channels);
+}
+
+std::optional<std::int64_t> SumReader::ReadCount() {
+  const auto count = ReadInteger(8);
+  if (!count || *count > kMaxCount) return std::nullopt;
+  return static_cast<std::int64_t>(*count);
+}
+
+std::optional<ExactSum> SumReader::ReadSum() {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  const auto tag = ReadInteger(1);
+  if (!tag) return std::nullopt;
+  switch (static_cast<Tag>(*tag)) {
+    case Tag::kZero:
+      return ExactSum();
+    case Tag::kPositive:
+    case Tag::kNegative:
+      return ReadFinite(static_cast<Tag>(*tag) == Tag::kNegative);
+    case Tag::kPlusInf:
+      return ExactSum::FromNonFinite(kInfinity);
+    case Tag::kMinusInf:
+      return ExactSum::FromNonFinite(-kInfinity);
+    case Tag::kNan:
+      return ExactSum::FromNonFinite(std::numeric_limits<double>::quiet_NaN());
+  }
+  return std::nullopt;
+}
+
+std::optional<ExactSum> SumReader::ReadFinite(bool negative) {
+  const auto low = ReadInteger(1);
+  const auto size = ReadInteger(1);
+  constexpr std::uint64_t kMostLimbs = kEndLimb - kLowestLimb;
+  if (!low || !size || *size == 0 || *low + *size > kMostLimbs) {
+    return std::nullopt;
+  }
+  std::vector<Dyadic::Limb> limbs;
+  for (std::uint64_t i = 0; i < *size; ++i) {
+    const auto limb = ReadInteger(kLimbBytes);
+    if (!limb) return std::nullopt;
+    limbs.push_back(*limb);
+  }
+  if (limbs.front() == 0 || limbs.back() == 0) return std::nullopt;
+  return ExactSum::FromDyadic(Dyadic::FromLimbs(
+      negative, static_cast<int>(*low) + kLowestLimb, std::move(limbs)));
+}
+
+std::optional<std::uint64_t> SumReader::ReadInteger(int bytes) {
+  const auto size = static_cast<std::size_t>(bytes);
+  if (rest_.size() < size) return std::nullopt;
+  std::uint64_t value = 0;
+  for (std::size_t i = size; i-- > 0;) {
+    value = value << 8 | static_cast<unsigned char>(rest_[i]);
+  }
+  rest_.remove_prefix(size);
+  return value;
+}
+
+}  // namespace batchnorm::kernel

@@ -1,0 +1,20 @@
+// Ctrl-C: bn leaves no unfinished file behind and exits with 130.
+#ifndef BATCHNORMD_CLIENT_CLI_INTERRUPT_H_
+#define BATCHNORMD_CLIENT_CLI_INTERRUPT_H_
+
+#include <string>
+
+namespace batchnorm::cli {
+
+inline constexpr int kInterruptedExitCode = 130;
+
+// Call once, before other threads exist.
+void ExitOnInterrupt();
+
+// Names the one file to remove on an interrupt; "" for none. Call from one
+// thread only. Paths that are too long for the system are ignored.
+void RemoveOnInterrupt(const std::string& path);
+
+}  // namespace batchnorm::cli
+
+#endif  // BATCHNORMD_CLIENT_CLI_INTERRUPT_H_

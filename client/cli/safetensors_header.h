@@ -1,0 +1,32 @@
+// The JSON header of a .safetensors file.
+#ifndef BATCHNORMD_CLIENT_CLI_SAFETENSORS_HEADER_H_
+#define BATCHNORMD_CLIENT_CLI_SAFETENSORS_HEADER_H_
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace batchnorm::cli {
+
+// One tensor as the header describes it, unchecked but for its form.
+struct SafetensorsEntry {
+  std::string name;
+  std::string dtype;  // e.g. "BF16"
+  std::vector<std::int64_t> shape;
+  std::uint64_t begin = 0;  // offsets from the end of the header
+  std::uint64_t end = 0;
+};
+
+// Entries in the order of the header, names distinct; __metadata__ is dropped.
+// Pure and thread-safe.
+absl::StatusOr<std::vector<SafetensorsEntry>> ParseSafetensorsHeader(
+    std::string_view json);
+
+absl::Status MalformedSafetensors(std::string_view what);
+
+}  // namespace batchnorm::cli
+
+#endif  // BATCHNORMD_CLIENT_CLI_SAFETENSORS_HEADER_H_

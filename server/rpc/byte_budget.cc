@@ -17,7 +17,6 @@ absl::Status TooManyBytes(std::int64_t bytes, std::int64_t taken,
       absl::StrCat("the server works on ", taken, " bytes of requests; this ",
                    "call's ", bytes, " would pass its limit of ", limit),
       {.reason = "TOO_MANY_BYTES_IN_FLIGHT",
-       .field = "",
        .metadata = {{"limit", absl::StrCat(limit)}},
        .retry_after = kRetryAfter});
 }

@@ -5,7 +5,7 @@
 #include <string>
 #include <utility>
 
-#include "server/rpc/error_mapping.h"
+#include "server/session/error.h"
 
 namespace batchnorm::rpc {
 namespace {
@@ -52,9 +52,9 @@ absl::Status ReadEnum(const Table& table, Proto value, const std::string& field,
     ours = mapped;
     return absl::OkStatus();
   }
-  return InvalidField("BAD_CONFIG", field,
-                      "expected 0 to " + std::to_string(table.size()) +
-                          ", got " + std::to_string(value));
+  return session::InvalidField(field, "BAD_CONFIG",
+                               "expected 0 to " + std::to_string(table.size()) +
+                                   ", got " + std::to_string(value));
 }
 
 template <typename Table, typename Ours>
@@ -72,9 +72,10 @@ absl::Status ReadAveraging(const v1::Normalization& proto,
   if (!proto.has_cumulative()) return absl::OkStatus();
   normalization.new_weight = std::nullopt;
   if (proto.cumulative()) return absl::OkStatus();
-  return InvalidField("BAD_CONFIG", std::string(prefix) + "cumulative",
-                      "expected true or nothing, got false; to average with a "
-                      "weight give new_weight");
+  return session::InvalidField(
+      std::string(prefix) + "cumulative", "BAD_CONFIG",
+      "expected true or nothing, got false; to average with a "
+      "weight give new_weight");
 }
 
 v1::Normalization ToProto(const session::Normalization& normalization) {
@@ -99,9 +100,10 @@ v1::Normalization ToProto(const session::Normalization& normalization) {
 absl::StatusOr<session::Mode> FromProto(v1::Mode mode) {
   if (mode == v1::MODE_TRAIN) return session::Mode::kTrain;
   if (mode == v1::MODE_INFERENCE) return session::Mode::kInference;
-  return InvalidField("UNKNOWN_MODE", "mode",
-                      "expected MODE_TRAIN (1) or MODE_INFERENCE (2), got " +
-                          std::to_string(mode));
+  return session::InvalidField(
+      "mode", "UNKNOWN_MODE",
+      "expected MODE_TRAIN (1) or MODE_INFERENCE (2), got " +
+          std::to_string(mode));
 }
 
 absl::StatusOr<session::Normalization> FromProto(const v1::Normalization& proto,

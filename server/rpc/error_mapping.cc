@@ -37,13 +37,4 @@ grpc::Status ToGrpcStatus(const absl::Status& status) {
                             ToWire(session::DetailOf(status)));
 }
 
-absl::Status InvalidField(std::string_view reason, std::string_view field,
-                          std::string_view message) {
-  return session::MakeError(absl::StatusCode::kInvalidArgument, message,
-                            {.reason = std::string(reason),
-                             .field = std::string(field),
-                             .metadata = {},
-                             .retry_after = std::nullopt});
-}
-
 }  // namespace batchnorm::rpc

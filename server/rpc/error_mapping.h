@@ -5,8 +5,6 @@
 
 #include <grpcpp/support/status.h>
 
-#include <string_view>
-
 #include "absl/status/status.h"
 
 namespace batchnorm::rpc {
@@ -14,10 +12,6 @@ namespace batchnorm::rpc {
 // Same code; details of session::MakeError become google.rpc messages. The
 // message is cut where it would not fit in gRPC's 8 KiB of trailing metadata.
 grpc::Status ToGrpcStatus(const absl::Status& status);
-
-// INVALID_ARGUMENT with a reason of the contract, naming the request's field.
-absl::Status InvalidField(std::string_view reason, std::string_view field,
-                          std::string_view message);
 
 }  // namespace batchnorm::rpc
 

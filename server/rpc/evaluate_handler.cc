@@ -5,10 +5,10 @@
 #include <utility>
 
 #include "server/rpc/config_mapping.h"
-#include "server/rpc/error_mapping.h"
 #include "server/rpc/evaluation.h"
 #include "server/rpc/result_mapping.h"
 #include "server/rpc/tensor_mapping.h"
+#include "server/session/error.h"
 
 namespace batchnorm::rpc {
 namespace {
@@ -54,9 +54,10 @@ absl::StatusOr<EvaluationOutputs> ReadOutputs(
   for (const int output : request.outputs()) {
     bool* flag = FlagOf(output, outputs);
     if (flag == nullptr) {
-      return InvalidField("UNKNOWN_OUTPUT", "outputs",
-                          "expected OUTPUT_Y (1) to OUTPUT_DBETA (6), got " +
-                              std::to_string(output));
+      return session::InvalidField(
+          "outputs", "UNKNOWN_OUTPUT",
+          "expected OUTPUT_Y (1) to OUTPUT_DBETA (6), got " +
+              std::to_string(output));
     }
     *flag = true;
   }
@@ -66,20 +67,22 @@ absl::StatusOr<EvaluationOutputs> ReadOutputs(
 absl::Status CheckInputs(Mode mode, const EvaluationOutputs& outputs,
                          const v1::EvaluateRequest& request) {
   if (outputs.gradients() && !request.has_dy()) {
-    return InvalidField("MISSING_INPUT", "dy",
-                        "expected dy, as gradients are asked for; the request "
-                        "holds none");
+    return session::InvalidField(
+        "dy", "MISSING_INPUT",
+        "expected dy, as gradients are asked for; the request "
+        "holds none");
   }
   if (mode == Mode::kTrain) return absl::OkStatus();
   if (outputs.running_statistics) {
-    return InvalidField("UNKNOWN_OUTPUT", "outputs",
-                        "expected no OUTPUT_RUNNING_STATISTICS, as "
-                        "MODE_INFERENCE does not change them; got it");
+    return session::InvalidField("outputs", "UNKNOWN_OUTPUT",
+                                 "expected no OUTPUT_RUNNING_STATISTICS, as "
+                                 "MODE_INFERENCE does not change them; got it");
   }
   if (!request.has_running_statistics()) {
-    return InvalidField("MISSING_INPUT", "running_statistics",
-                        "expected running_statistics, as MODE_INFERENCE "
-                        "normalizes with them; the request holds none");
+    return session::InvalidField(
+        "running_statistics", "MISSING_INPUT",
+        "expected running_statistics, as MODE_INFERENCE "
+        "normalizes with them; the request holds none");
   }
   return absl::OkStatus();
 }

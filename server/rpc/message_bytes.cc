@@ -3,7 +3,7 @@
 #include <grpcpp/impl/codegen/proto_utils.h>
 
 #include "absl/strings/str_cat.h"
-#include "server/rpc/error_mapping.h"
+#include "server/session/error.h"
 
 namespace batchnorm::rpc {
 
@@ -12,10 +12,11 @@ using Traits = grpc::SerializationTraits<google::protobuf::Message>;
 absl::Status Parse(grpc::ByteBuffer bytes, google::protobuf::Message& request) {
   const std::size_t size = bytes.Length();
   if (Traits::Deserialize(&bytes, &request).ok()) return absl::OkStatus();
-  return InvalidField(
-      "MALFORMED_REQUEST", "",
+  return session::MakeError(
+      absl::StatusCode::kInvalidArgument,
       absl::StrCat("expected a ", request.GetTypeName(), ", got ", size,
-                   " bytes that do not parse as one"));
+                   " bytes that do not parse as one"),
+      {.reason = "MALFORMED_REQUEST"});
 }
 
 absl::StatusOr<grpc::ByteBuffer> Serialize(

@@ -3,8 +3,8 @@
 #include <utility>
 
 #include "server/rpc/config_mapping.h"
-#include "server/rpc/error_mapping.h"
 #include "server/rpc/result_mapping.h"
+#include "server/session/error.h"
 
 namespace batchnorm::rpc {
 namespace {
@@ -24,9 +24,10 @@ absl::StatusOr<Reply> ReplyWith(
 absl::StatusOr<v1::CreateSessionResponse> CreateSession(
     session::Registry& registry, const v1::CreateSessionRequest& request) {
   if (!request.has_config()) {
-    return InvalidField("BAD_CONFIG", "config",
-                        "expected a configuration with at least its channels, "
-                        "the request holds none");
+    return session::InvalidField(
+        "config", "BAD_CONFIG",
+        "expected a configuration with at least its channels, "
+        "the request holds none");
   }
   absl::StatusOr<session::SessionConfig> config = FromProto(request.config());
   if (!config.ok()) return config.status();

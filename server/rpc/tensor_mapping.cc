@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "proto/wire/tensor_codec.h"
-#include "server/rpc/error_mapping.h"
+#include "server/session/error.h"
 
 namespace batchnorm::rpc {
 namespace {
@@ -49,10 +49,11 @@ absl::StatusOr<session::Tensor> TakeTensor(v1::Tensor& tensor,
   const int number = tensor.dtype();
   std::optional<Tensor> taken = wire::FromProto(std::move(tensor));
   if (!taken) {
-    return InvalidField("UNKNOWN_DTYPE", std::string(field) + ".dtype",
-                        "expected DTYPE_F16 (1), DTYPE_BF16 (2), DTYPE_F32 (3) "
-                        "or DTYPE_F64 (4), got " +
-                            std::to_string(number));
+    return session::InvalidField(
+        std::string(field) + ".dtype", "UNKNOWN_DTYPE",
+        "expected DTYPE_F16 (1), DTYPE_BF16 (2), DTYPE_F32 (3) "
+        "or DTYPE_F64 (4), got " +
+            std::to_string(number));
   }
   return session::Tensor{
       .dtype = ToKernel(taken->dtype),
@@ -72,8 +73,8 @@ absl::StatusOr<session::Tensor> TakeRequiredTensor(
     bool present, v1::Tensor* tensor, std::string_view field,
     std::string_view reason_if_absent) {
   if (present) return TakeTensor(*tensor, field);
-  return InvalidField(reason_if_absent, field,
-                      "expected a tensor, the request holds none");
+  return session::InvalidField(field, reason_if_absent,
+                               "expected a tensor, the request holds none");
 }
 
 v1::Tensor ToProto(kernel::Dtype dtype, std::vector<std::int64_t> shape,

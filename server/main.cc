@@ -60,9 +60,10 @@ bool WriteLines(const std::string& path,
 }
 
 int Refuse(const absl::Status& status) {
-  spdlog::error("{}", std::string(status.message()));
-  return status.code() == absl::StatusCode::kInvalidArgument ? kUsage
-                                                             : kCannotServe;
+  const bool usage = status.code() == absl::StatusCode::kInvalidArgument;
+  spdlog::error("{}{}", std::string(status.message()),
+                usage ? "; batchnormd --help lists the flags" : "");
+  return usage ? kUsage : kCannotServe;
 }
 
 // SIGINT is a person at a terminal: no load balancer needs time.

@@ -46,6 +46,13 @@ std::string SizeText(std::int64_t bytes) {
   return std::to_string(bytes);
 }
 
+// Empty if it is a number of at least 0.
+std::string CheckNotNegative(std::string& text) {
+  double number = 0;
+  if (CLI::detail::lexical_cast(text, number) && number >= 0) return "";
+  return "expected a number of at least 0, got " + text;
+}
+
 class Flags {
  public:
   explicit Flags(Options& options)
@@ -82,28 +89,28 @@ class Flags {
  private:
   void AddListening() {
     app_.add_option("--listen", options_.server.listen,
-                    "HOST:PORT (port 0: any free one) or unix:PATH; repeat it, "
-                    "or separate by commas, to listen on several")
+                    "HOST:PORT (port 0: any free one) or unix:PATH;\n"
+                    "repeat it, or use commas, to listen on several")
         ->default_str(options_.server.listen.front())
         ->delimiter(',')
         ->envname("BN_LISTEN")
         ->type_name("ADDRESS")
         ->group("Listening");
     app_.add_option("--port-file", options_.port_file,
-                    "Write the addresses, with real ports, one a line, to this "
-                    "file once they are served")
+                    "Once serving, write the addresses to this file,\n"
+                    "one a line, with their real ports")
         ->envname("BN_PORT_FILE")
         ->type_name("FILE")
         ->group("Listening");
     app_.add_option("--reflection", options_.server.reflection,
                     "Let clients ask for the schema (grpcurl, buf curl)")
-        ->capture_default_str()
+        ->default_str("true")
         ->envname("BN_REFLECTION")
         ->type_name("true|false")
         ->group("Listening");
     AddSize("--max-message-bytes", "BN_MAX_MESSAGE_BYTES",
             options_.server.max_message_bytes,
-            "Largest message in either direction; less than 2GiB");
+            "Largest message in either direction, below 2GiB");
   }
 
   void AddLimits() {
@@ -115,18 +122,19 @@ class Flags {
             options_.server.max_tensor_bytes, "Largest single tensor");
     AddSize("--max-bytes-in-flight", "BN_MAX_BYTES_IN_FLIGHT",
             options_.server.max_bytes_in_flight,
-            "Request bytes worked on at once; more is refused for now");
+            "Request bytes worked on at once; what is more\n"
+            "is refused with a RetryInfo");
     AddSize("--kept-input-bytes", "BN_KEPT_INPUT_BYTES",
             options_.server.kept_input_bytes,
-            "Memory for inputs kept for Backward, over all sessions");
+            "Inputs kept for Backward, over all sessions");
   }
 
   void AddLifetime() {
     AddDuration("--idle-ttl", "BN_IDLE_TTL", idle_ttl_seconds_, "24h",
                 "Forget unnamed sessions that are idle for longer");
     AddDuration("--drain-seconds", "BN_DRAIN_SECONDS", drain_seconds_, "5s",
-                "After SIGTERM, serve this long while health says NOT_SERVING, "
-                "so that load balancers turn away");
+                "After SIGTERM serve this long with NOT_SERVING as\n"
+                "health, so that load balancers turn away");
   }
 
   void AddLog() {
@@ -154,7 +162,7 @@ class Flags {
   void AddCount(const std::string& flag, const std::string& variable,
                 Count& count, const std::string& description) {
     app_.add_option(flag, count, description)
-        ->check(CLI::NonNegativeNumber.description(""))
+        ->check(CLI::Validator(&CheckNotNegative, ""))
         ->capture_default_str()
         ->envname(variable)
         ->type_name("N")
@@ -178,7 +186,7 @@ class Flags {
         {"ms", 0.001}, {"s", 1}, {"m", 60}, {"h", 3600}};
     app_.add_option(flag, seconds, description)
         ->transform(CLI::AsNumberWithUnit(units).description(""))
-        ->check(CLI::NonNegativeNumber.description(""))
+        ->check(CLI::Validator(&CheckNotNegative, ""))
         ->default_str(default_text)
         ->envname(variable)
         ->type_name("DURATION")

@@ -13,13 +13,13 @@ namespace {
 
 absl::StatusOr<session::BackwardCall> Take(v1::BackwardRequest request) {
   absl::StatusOr<session::Tensor> dy = TakeRequiredTensor(
-      request.has_dy(), request.mutable_dy(), "dy", "BAD_TENSOR");
+      request.has_dy() ? request.mutable_dy() : nullptr, "dy", "BAD_TENSOR");
   if (!dy.ok()) return dy.status();
   absl::StatusOr<std::optional<session::Tensor>> x =
-      TakeOptionalTensor(request.has_x(), request.mutable_x(), "x");
+      TakeOptionalTensor(request.has_x() ? request.mutable_x() : nullptr, "x");
   if (!x.ok()) return x.status();
-  absl::StatusOr<std::optional<session::Tensor>> gamma =
-      TakeOptionalTensor(request.has_gamma(), request.mutable_gamma(), "gamma");
+  absl::StatusOr<std::optional<session::Tensor>> gamma = TakeOptionalTensor(
+      request.has_gamma() ? request.mutable_gamma() : nullptr, "gamma");
   if (!gamma.ok()) return gamma.status();
   session::BackwardCall call;
   call.step = request.step();

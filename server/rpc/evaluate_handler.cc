@@ -92,11 +92,11 @@ absl::StatusOr<std::optional<RunningTensors>> TakeRunning(
   if (!request.has_running_statistics()) return std::optional<RunningTensors>();
   v1::RunningStatistics& running = *request.mutable_running_statistics();
   absl::StatusOr<session::Tensor> mean =
-      TakeRequiredTensor(running.has_mean(), running.mutable_mean(),
+      TakeRequiredTensor(running.has_mean() ? running.mutable_mean() : nullptr,
                          "running_statistics.mean", "MISSING_INPUT");
   if (!mean.ok()) return mean.status();
   absl::StatusOr<session::Tensor> var =
-      TakeRequiredTensor(running.has_var(), running.mutable_var(),
+      TakeRequiredTensor(running.has_var() ? running.mutable_var() : nullptr,
                          "running_statistics.var", "MISSING_INPUT");
   if (!var.ok()) return var.status();
   return std::optional<RunningTensors>({.mean = *std::move(mean),
@@ -106,16 +106,16 @@ absl::StatusOr<std::optional<RunningTensors>> TakeRunning(
 
 absl::Status TakeTensors(v1::EvaluateRequest& request, EvaluationCall& call) {
   absl::StatusOr<session::Tensor> x = TakeRequiredTensor(
-      request.has_x(), request.mutable_x(), "x", "MISSING_INPUT");
+      request.has_x() ? request.mutable_x() : nullptr, "x", "MISSING_INPUT");
   if (!x.ok()) return x.status();
-  absl::StatusOr<std::optional<session::Tensor>> dy =
-      TakeOptionalTensor(request.has_dy(), request.mutable_dy(), "dy");
+  absl::StatusOr<std::optional<session::Tensor>> dy = TakeOptionalTensor(
+      request.has_dy() ? request.mutable_dy() : nullptr, "dy");
   if (!dy.ok()) return dy.status();
-  absl::StatusOr<std::optional<session::Tensor>> gamma =
-      TakeOptionalTensor(request.has_gamma(), request.mutable_gamma(), "gamma");
+  absl::StatusOr<std::optional<session::Tensor>> gamma = TakeOptionalTensor(
+      request.has_gamma() ? request.mutable_gamma() : nullptr, "gamma");
   if (!gamma.ok()) return gamma.status();
-  absl::StatusOr<std::optional<session::Tensor>> beta =
-      TakeOptionalTensor(request.has_beta(), request.mutable_beta(), "beta");
+  absl::StatusOr<std::optional<session::Tensor>> beta = TakeOptionalTensor(
+      request.has_beta() ? request.mutable_beta() : nullptr, "beta");
   if (!beta.ok()) return beta.status();
   absl::StatusOr<std::optional<RunningTensors>> running = TakeRunning(request);
   if (!running.ok()) return running.status();

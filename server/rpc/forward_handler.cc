@@ -15,13 +15,13 @@ namespace {
 absl::Status TakeTensors(v1::ForwardRequest& request,
                          session::ForwardCall& call) {
   absl::StatusOr<session::Tensor> x = TakeRequiredTensor(
-      request.has_x(), request.mutable_x(), "x", "BAD_TENSOR");
+      request.has_x() ? request.mutable_x() : nullptr, "x", "BAD_TENSOR");
   if (!x.ok()) return x.status();
-  absl::StatusOr<std::optional<session::Tensor>> gamma =
-      TakeOptionalTensor(request.has_gamma(), request.mutable_gamma(), "gamma");
+  absl::StatusOr<std::optional<session::Tensor>> gamma = TakeOptionalTensor(
+      request.has_gamma() ? request.mutable_gamma() : nullptr, "gamma");
   if (!gamma.ok()) return gamma.status();
-  absl::StatusOr<std::optional<session::Tensor>> beta =
-      TakeOptionalTensor(request.has_beta(), request.mutable_beta(), "beta");
+  absl::StatusOr<std::optional<session::Tensor>> beta = TakeOptionalTensor(
+      request.has_beta() ? request.mutable_beta() : nullptr, "beta");
   if (!beta.ok()) return beta.status();
   call.x = *std::move(x);
   call.gamma = *std::move(gamma);

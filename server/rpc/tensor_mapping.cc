@@ -62,17 +62,17 @@ absl::StatusOr<session::Tensor> TakeTensor(v1::Tensor& tensor,
 }
 
 absl::StatusOr<std::optional<session::Tensor>> TakeOptionalTensor(
-    bool present, v1::Tensor* tensor, std::string_view field) {
-  if (!present) return std::optional<session::Tensor>();
+    v1::Tensor* tensor, std::string_view field) {
+  if (tensor == nullptr) return std::optional<session::Tensor>();
   absl::StatusOr<session::Tensor> taken = TakeTensor(*tensor, field);
   if (!taken.ok()) return taken.status();
   return std::optional<session::Tensor>(*std::move(taken));
 }
 
 absl::StatusOr<session::Tensor> TakeRequiredTensor(
-    bool present, v1::Tensor* tensor, std::string_view field,
+    v1::Tensor* tensor, std::string_view field,
     std::string_view reason_if_absent) {
-  if (present) return TakeTensor(*tensor, field);
+  if (tensor != nullptr) return TakeTensor(*tensor, field);
   return session::InvalidField(field, reason_if_absent,
                                "expected a tensor, the request holds none");
 }

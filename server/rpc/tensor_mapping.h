@@ -21,14 +21,14 @@ namespace batchnorm::rpc {
 absl::StatusOr<session::Tensor> TakeTensor(v1::Tensor& tensor,
                                            std::string_view field);
 
-// As above; empty where the request does not hold the tensor.
+// As above; empty where the request does not hold the tensor (null).
 absl::StatusOr<std::optional<session::Tensor>> TakeOptionalTensor(
-    bool present, v1::Tensor* tensor, std::string_view field);
+    v1::Tensor* tensor, std::string_view field);
 
 // As TakeTensor; INVALID_ARGUMENT with `reason_if_absent` where the request
-// does not hold the tensor.
+// does not hold the tensor (null).
 absl::StatusOr<session::Tensor> TakeRequiredTensor(
-    bool present, v1::Tensor* tensor, std::string_view field,
+    v1::Tensor* tensor, std::string_view field,
     std::string_view reason_if_absent);
 
 v1::Tensor ToProto(kernel::Dtype dtype, std::vector<std::int64_t> shape,

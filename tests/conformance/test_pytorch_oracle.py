@@ -258,11 +258,11 @@ def has_kernel(dtype):
 # PyTorch 1.13 has no f16 batch norm on the CPU; later versions do.
 NATIVE = [dtype for dtype in TORCH_DTYPES if has_kernel(dtype)]
 
-# PyTorch computes all three in f32, its parameters and buffers too: 64 units
+# PyTorch computes all three in f32, its parameters and buffers too: 32 units
 # of 2^-24 of the magnitudes it adds up. y and dx are then rounded to their
 # dtype, theirs as well as ours, half an ulp each: 2^-p together, for a
 # significand of p bits.
-F32_ROUNDING = 64 * 2.0**-24
+F32_ROUNDING = 32 * 2.0**-24
 BOTH_ROUNDINGS = {"f16": 2.0**-11, "bf16": 2.0**-8, "f32": 2.0**-24}
 
 

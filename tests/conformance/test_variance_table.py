@@ -30,7 +30,7 @@ assert COUNT == 2**20
 # ---- exact statistics ------------------------------------------------------
 
 def exact_sum(integers):
-    """The exact sum of int64 values below 2^53, as a Python integer."""
+    """The exact sum of int64 values of up to 53 bits, as a Python integer."""
     return int(np.sum(np.sum(integers.reshape(-1, 1024), axis=1, dtype=np.int64)
                       .astype(object)))
 

@@ -20,7 +20,10 @@ RULES = {
         ["server/session", "server/kernel", "proto/wire"],
         [GENERATED, GRPC, r"absl/.*", r"spdlog/.*"],
     ),
-    "server": (["server/rpc", "server/session"], [r"absl/.*", r"spdlog/.*", r"CLI/.*"]),
+    "server": (
+        ["server/rpc", "server/session"],
+        [r"absl/.*", r"spdlog/.*", r"CLI/.*", r"nlohmann/.*"],
+    ),
     "client": (["proto/wire"], [GENERATED, GRPC, r"absl/.*", r"gmock/.*"]),
     "client/cli": (
         ["client", "proto/wire"],

@@ -29,6 +29,8 @@ def main(folder, broken_suites):
         p, f, s = counts(report)
         passed, skipped = passed + p, skipped + s
         failures += [f"{report.stem}: {name}" for name in f]
+        if p + len(f) == 0:
+            failures.append(f"{report.stem}: no test ran")
     for line in failures:
         print(f"FAILED {line}")
     for suite in broken_suites:

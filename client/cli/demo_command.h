@@ -9,35 +9,36 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "client/cli/command.h"
+#include "client/cli/output.h"
 #include "client/client.h"
-
-namespace CLI {
-class App;
-}  // namespace CLI
 
 namespace batchnorm::cli {
 
-struct DemoFlags {
-  std::string data;  // empty: see FindDigits
+void AddDemoCommand(const CommandRegistry& registry);
+
+struct DemoOptions {
+  std::string data = {};  // empty: see FindDigits
   std::uint64_t seed = 1;
   int epochs = 10;
   bool keep = false;
   bool no_next = false;
 };
 
-// Adds the flags and the help of `bn demo` to its subcommand.
-void AddDemoFlags(CLI::App& demo, DemoFlags& flags);
-
 struct DemoOutput {
-  std::ostream& result;    // what the demo is for
-  std::ostream* progress;  // a terminal for a line that lives, or null
-  bool json = false;       // one object in place of tables
+  std::ostream& result;
+  // A terminal for a line that changes while batches pass, or null.
+  std::ostream* progress = nullptr;
+  // Tables as it goes; or one object; or one row an epoch.
+  OutputFormat format = OutputFormat::kTable;
+  // How the commands to try next name the server: "", or " --server ADDRESS".
+  std::string server_flag = {};
 };
 
-// True if the network learned and the gradients are right: exit code 0, else 1.
-// Errors are the server's, or diagnoses of the data. Sessions are deleted again
-// whatever happens, unless they are to be kept.
-absl::StatusOr<bool> RunDemo(const DemoFlags& flags,
+// True if the network learned and the gradients are right. Errors are the
+// server's, or diagnoses of the data. Sessions are deleted again whatever
+// happens, unless they are to be kept. Blocks; thread-safe.
+absl::StatusOr<bool> RunDemo(const DemoOptions& options,
                              const client::Client& client,
                              const DemoOutput& output);
 

@@ -32,9 +32,9 @@ struct GradientError {
 };
 
 struct GradientErrors {
-  GradientError dx;
-  GradientError dgamma;
-  GradientError dbeta;
+  GradientError dx = {};
+  GradientError dgamma = {};
+  GradientError dbeta = {};
   std::int64_t evaluations = 0;  // calls of Evaluate that it took
 };
 

@@ -7,6 +7,8 @@
 #include <numeric>
 #include <vector>
 
+#include "client/cli/output.h"
+
 namespace batchnorm::cli {
 namespace {
 
@@ -72,7 +74,7 @@ Json ToJson(const CallCounts& counts) {
 
 Json ToJson(const EpochReport& epoch) {
   return {{"epoch", epoch.epoch},
-          {"loss", epoch.loss},
+          {"loss", JsonNumber(epoch.loss)},
           {"held_out_accuracy", epoch.accuracy}};
 }
 
@@ -80,13 +82,14 @@ Json ToJson(const DemoLayerReport& layer) {
   return {{"session", layer.name},
           {"sent", ToJson(layer.sent)},
           {"received", ToJson(layer.received)},
-          {"running_mean", layer.running.mean},
-          {"running_var", layer.running.var},
+          {"running_mean", JsonNumbers(layer.running.mean)},
+          {"running_var", JsonNumbers(layer.running.var)},
           {"batch_count", layer.running.batch_count}};
 }
 
 Json ToJson(const GradientError& error) {
-  return {{"elements", error.elements}, {"max_relative", error.relative}};
+  return {{"elements", error.elements},
+          {"max_relative", JsonNumber(error.relative)}};
 }
 
 template <typename T>
@@ -113,7 +116,15 @@ std::string SparkLine(std::span<const double> values, std::size_t width) {
   return line;
 }
 
-std::string EpochHeader() { return "  epoch     loss   held-out accuracy\n"; }
+std::string Introduction(std::size_t digits,
+                         const std::string& session_prefix) {
+  return fmt::format(
+      "digits    {} real images of 8 x 8 pixels, a fifth of them held out\n"
+      "layers    sessions {}/bn1 and bn2: each Forward and Backward\n"
+      "          of theirs is a call\n\n"
+      "  epoch     loss   held-out accuracy\n",
+      digits, session_prefix);
+}
 
 std::string EpochLine(const EpochReport& epoch) {
   return fmt::format("  {:>5}   {:.4f}   {:.4f}\n", epoch.epoch, epoch.loss,
@@ -122,9 +133,9 @@ std::string EpochLine(const EpochReport& epoch) {
 
 std::string AccuracyLine(const TrainingReport& report) {
   return fmt::format(
-      "  {:.4f} of {} held-out digits read right, {} expected   {}\n",
+      "          {:.4f} of {} held-out digits read right, {} expected   {}\n",
       report.accuracy(), report.held_out_digits, kAccuracyBound,
-      Verdict(report.accuracy() >= kAccuracyBound));
+      Verdict(IsAccurate(report)));
 }
 
 std::string CallTable(const TrainingReport& report) {
@@ -140,16 +151,16 @@ std::string CallTable(const TrainingReport& report) {
 std::string GradientTable(const GradientProbe& probe,
                           const GradientErrors& errors) {
   return fmt::format(
-             "  loss sum(w * y) of {} real rows x {} channels, f64, {} calls "
-             "of Evaluate\n",
+             "\ngradients of sum(w * y) against numerical differentiation: "
+             "{} real rows,\n{} channels, f64, {} calls of Evaluate\n",
              probe.rows, probe.channels, errors.evaluations) +
          GradientLine("dx", errors.dx) + GradientLine("dgamma", errors.dgamma) +
          GradientLine("dbeta", errors.dbeta);
 }
 
 std::string StatisticsTable(const TrainingReport& report) {
-  std::string table = fmt::format("  {:<11}{:>10}{:>10}{:>10}  {}\n", "", "min",
-                                  "median", "max", "channels in order");
+  std::string table = fmt::format("\n{:<13}{:>10}{:>10}{:>10}  {}\n", "running",
+                                  "min", "median", "max", "channels in order");
   for (const DemoLayerReport& layer : report.layers) {
     table += StatisticsLine(LayerName(layer), "mean", layer.running.mean);
     table += StatisticsLine("", "var", layer.running.var);
@@ -159,9 +170,8 @@ std::string StatisticsTable(const TrainingReport& report) {
 
 std::string DemoJson(const TrainingReport& report,
                      const GradientErrors& errors) {
-  const bool accurate = report.accuracy() >= kAccuracyBound;
   const Json json = {
-      {"pass", accurate && Passes(errors)},
+      {"pass", IsAccurate(report) && Passes(errors)},
       {"trained_digits", report.trained_digits},
       {"held_out_digits", report.held_out_digits},
       {"held_out_accuracy", report.accuracy()},
@@ -176,6 +186,14 @@ std::string DemoJson(const TrainingReport& report,
         {"dbeta", ToJson(errors.dbeta)}}},
   };
   return json.dump(2) + "\n";
+}
+
+std::string DemoCsv(const TrainingReport& report) {
+  std::string csv = "epoch,loss,held_out_accuracy\n";
+  for (const EpochReport& epoch : report.epochs) {
+    csv += fmt::format("{},{},{}\n", epoch.epoch, epoch.loss, epoch.accuracy);
+  }
+  return csv;
 }
 
 }  // namespace batchnorm::cli

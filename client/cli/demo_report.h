@@ -1,8 +1,9 @@
-// What `bn demo` prints, as text in 80 columns or as JSON. Pure and
+// What `bn demo` prints, as text in 80 columns, JSON or CSV. Pure and
 // thread-safe.
 #ifndef BATCHNORMD_CLIENT_CLI_DEMO_REPORT_H_
 #define BATCHNORMD_CLIENT_CLI_DEMO_REPORT_H_
 
+#include <cstddef>
 #include <span>
 #include <string>
 
@@ -15,7 +16,8 @@ namespace batchnorm::cli {
 // than `width` values share bars, each the mean of its neighbours.
 std::string SparkLine(std::span<const double> values, std::size_t width);
 
-std::string EpochHeader();
+// In the order in which they are printed.
+std::string Introduction(std::size_t digits, const std::string& session_prefix);
 std::string EpochLine(const EpochReport& epoch);
 std::string AccuracyLine(const TrainingReport& report);
 std::string CallTable(const TrainingReport& report);
@@ -23,8 +25,12 @@ std::string GradientTable(const GradientProbe& probe,
                           const GradientErrors& errors);
 std::string StatisticsTable(const TrainingReport& report);
 
+// Everything, as one object.
 std::string DemoJson(const TrainingReport& report,
                      const GradientErrors& errors);
+
+// The epochs.
+std::string DemoCsv(const TrainingReport& report);
 
 }  // namespace batchnorm::cli
 

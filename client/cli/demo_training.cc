@@ -103,6 +103,10 @@ class Trainer {
 
 }  // namespace
 
+bool IsAccurate(const TrainingReport& report) {
+  return report.accuracy() >= kAccuracyBound;
+}
+
 absl::StatusOr<TrainingReport> Train(const client::Client& client,
                                      const Digits& digits,
                                      const TrainingOptions& options,

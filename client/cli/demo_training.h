@@ -47,7 +47,7 @@ struct TrainingReport {
   // One real batch as the first layer saw it, for CheckGradients.
   GradientProbe probe;
 
-  double accuracy() const { return epochs.back().accuracy; }
+  double accuracy() const { return epochs.back().accuracy; }  // at the end
 };
 
 // Told of what happens while it happens, on the calling thread.
@@ -58,8 +58,10 @@ struct TrainingObserver {
   std::function<void(const EpochReport&)> on_epoch = [](const EpochReport&) {};
 };
 
-// What a trained classifier reads right of the held-out digits, at least.
+// The share of held-out digits that a trained classifier reads right, at least.
 inline constexpr double kAccuracyBound = 0.97;
+
+bool IsAccurate(const TrainingReport& report);
 
 // The errors are the service's, and INVALID_ARGUMENT for an empty data set or
 // no epochs. Sessions are left behind, whatever the outcome.

@@ -1,0 +1,90 @@
+// How a server ends: health first, then the listeners, calls in flight last.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "tests/service/busy_pool.h"
+#include "tests/service/raw_call.h"
+#include "tests/service/running_server.h"
+
+namespace batchnorm::service_test {
+namespace {
+
+constexpr char kService[] = "batchnorm.v1.BatchNormService";
+constexpr std::int64_t kMebibyte = 1 << 20;
+
+void WaitForHealth(const std::shared_ptr<grpc::Channel>& channel,
+                   Health health) {
+  while (HealthOf(channel, "") != health) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+}
+
+TEST(Drain, AServerIsHealthyAsAWholeAndByName) {
+  const RunningServer service;
+  EXPECT_EQ(HealthOf(service.channel(), ""), Health::kServing);
+  EXPECT_EQ(HealthOf(service.channel(), kService), Health::kServing);
+  EXPECT_EQ(HealthOf(service.channel(), "no.such.Service"), Health::kNoAnswer);
+}
+
+TEST(Drain, DuringTheGraceHealthSaysNoAndCallsAreServed) {
+  RunningServer service;
+  std::thread drain(
+      [&service] { service.server().Drain(absl::Milliseconds(600)); });
+  WaitForHealth(service.channel(), Health::kNotServing);
+  EXPECT_EQ(HealthOf(service.channel(), kService), Health::kNotServing);
+  EXPECT_TRUE(service.StatusOf(LargeEvaluate(1024)).ok());
+  EXPECT_TRUE(HealthOf(Dial(service.address()), "") == Health::kNotServing);
+  drain.join();
+  EXPECT_EQ(service.StatusOf(LargeEvaluate(1024)).error_code(),
+            grpc::StatusCode::UNAVAILABLE);
+}
+
+TEST(Drain, CallsInFlightFinish) {
+  rpc::ServerOptions options = LoopbackOptions();
+  options.threads = 1;
+  RunningServer service(options);
+  BusyPool busy(service, 3, 16 * kMebibyte);
+  service.server().Drain(absl::ZeroDuration());
+  int finished = 0;
+  for (const grpc::Status& status : busy.Finish()) {
+    // The last one may have arrived after the listeners closed.
+    EXPECT_TRUE(status.ok() ||
+                status.error_code() == grpc::StatusCode::UNAVAILABLE)
+        << status.error_message();
+    finished += status.ok() ? 1 : 0;
+  }
+  EXPECT_GE(finished, 2);
+}
+
+TEST(Drain, CallsThatTakeLongerThanTheTimeoutAreCancelled) {
+  rpc::ServerOptions options = LoopbackOptions();
+  options.threads = 1;
+  options.finish_timeout = absl::ZeroDuration();
+  RunningServer service(options);
+  BusyPool busy(service, 4, 16 * kMebibyte);
+  service.server().Drain(absl::ZeroDuration());
+  int failed = 0;
+  for (const grpc::Status& status : busy.Finish()) failed += !status.ok();
+  EXPECT_GE(failed, 1);
+}
+
+TEST(Drain, TwiceIsOnce) {
+  RunningServer service;
+  service.server().Drain(absl::ZeroDuration());
+  service.server().Drain(absl::Seconds(100));
+}
+
+TEST(Drain, ServersCanBeStartedAndDrainedInTurn) {
+  for (int i = 0; i < 3; ++i) {
+    const RunningServer service;
+    EXPECT_TRUE(service.StatusOf(LargeEvaluate(1024)).ok());
+  }
+}
+
+}  // namespace
+}  // namespace batchnorm::service_test

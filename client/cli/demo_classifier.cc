@@ -56,7 +56,7 @@ absl::StatusOr<double> Classifier::Train(const Digits& batch,
   if (!features.ok()) return features.status();
   const Loss loss =
       SoftmaxCrossEntropy(output_.Forward(*features), batch.labels);
-  const absl::Status gradients = Backward(*features, loss.gradient);
+  absl::Status gradients = Backward(*features, loss.gradient);
   if (!gradients.ok()) return gradients;
   std::vector<Parameter*> parameters = output_.parameters();
   for (Block& block : blocks_) {

@@ -62,7 +62,7 @@ class Demo {
     if (!digits.ok()) return digits.status();
     auto passes = TrainAndCheck(*digits);
     if (options_.keep) return passes;
-    const absl::Status deleted = DeleteSessions(client_, prefix_);
+    absl::Status deleted = DeleteSessions(client_, prefix_);
     if (passes.ok() && !deleted.ok()) return deleted;
     return passes;
   }

@@ -11,6 +11,7 @@ namespace batchnorm::cli {
 namespace {
 
 using Doubles = std::vector<double>;
+using Input = Doubles GradientProbe::*;  // x, gamma or beta
 
 // Steps of x, in standard deviations of its channel. What extrapolation leaves
 // over falls with the fourth power of it, what rounding adds rises with its
@@ -41,6 +42,19 @@ struct Analytic {
   Doubles inv_std;
 };
 
+absl::StatusOr<Analytic> GradientsOf(client::EvaluateResult result,
+                                     std::size_t channels) {
+  if (!result.dx || !result.dgamma || !result.dbeta || !result.statistics ||
+      result.statistics->inv_std.size() != channels) {
+    return absl::InternalError(
+        "expected statistics and gradients of every channel back");
+  }
+  return Analytic{.dx = ToDoubles(*result.dx),
+                  .dgamma = *std::move(result.dgamma),
+                  .dbeta = *std::move(result.dbeta),
+                  .inv_std = std::move(result.statistics->inv_std)};
+}
+
 // Differentiates the y of one probe numerically. Channels do not see each
 // other, so each difference moves one value in every channel at once.
 class Differentiator {
@@ -50,8 +64,7 @@ class Differentiator {
 
   // By `count` values of each channel of x, gamma or beta, whose rows are moved
   // by `steps` one after another.
-  absl::StatusOr<Doubles> Gradient(Doubles GradientProbe::*input,
-                                   const Doubles& steps) {
+  absl::StatusOr<Doubles> Gradient(Input input, const Doubles& steps) {
     Doubles gradient;
     for (std::size_t row = 0; row < (probe_.*input).size();
          row += probe_.channels) {
@@ -68,26 +81,17 @@ class Differentiator {
     ++evaluations_;
     auto result = client_.Evaluate(std::move(args));
     if (!result.ok()) return result.status();
-    if (!result->dx || !result->dgamma || !result->dbeta ||
-        !result->statistics ||
-        result->statistics->inv_std.size() != probe_.channels) {
-      return absl::InternalError(
-          "expected statistics and gradients of every channel back");
-    }
-    return Analytic{.dx = ToDoubles(*result->dx),
-                    .dgamma = *std::move(result->dgamma),
-                    .dbeta = *std::move(result->dbeta),
-                    .inv_std = std::move(result->statistics->inv_std)};
+    return GradientsOf(*std::move(result), probe_.channels);
   }
 
   std::int64_t evaluations() const { return evaluations_; }
 
  private:
   // (4 d(h/2) - d(h)) / 3: the errors of order h^2 cancel.
-  absl::StatusOr<Doubles> Extrapolated(Doubles GradientProbe::*input,
-                                       std::size_t row, Doubles steps) {
+  absl::StatusOr<Doubles> Extrapolated(Input input, std::size_t row,
+                                       Doubles steps) {
     const auto whole = CentralDifference(input, row, steps);
-    if (!whole.ok()) return whole;
+    if (!whole.ok()) return whole.status();
     for (double& step : steps) step /= 2;
     auto half = CentralDifference(input, row, steps);
     if (!half.ok()) return half;
@@ -98,8 +102,7 @@ class Differentiator {
   }
 
   // (loss(v + h) - loss(v - h)) / 2h, for one value v of every channel.
-  absl::StatusOr<Doubles> CentralDifference(Doubles GradientProbe::*input,
-                                            std::size_t row,
+  absl::StatusOr<Doubles> CentralDifference(Input input, std::size_t row,
                                             const Doubles& steps) {
     GradientProbe above = probe_;
     GradientProbe below = probe_;
@@ -120,9 +123,9 @@ class Differentiator {
   absl::StatusOr<Doubles> LossDifference(const GradientProbe& above,
                                          const GradientProbe& below) {
     const auto y_above = Y(above);
-    if (!y_above.ok()) return y_above;
+    if (!y_above.ok()) return y_above.status();
     const auto y_below = Y(below);
-    if (!y_below.ok()) return y_below;
+    if (!y_below.ok()) return y_below.status();
     Doubles difference(probe_.channels);
     for (std::size_t i = 0; i < probe_.weights.size(); ++i) {
       difference[i % probe_.channels] +=
@@ -137,7 +140,7 @@ class Differentiator {
     ++evaluations_;
     const auto result = client_.Evaluate(std::move(args));
     if (!result.ok()) return result.status();
-    Doubles y = result->y ? ToDoubles(*result->y) : Doubles();
+    Doubles y = ToDoubles(result->y.value_or(Tensor()));
     if (y.size() == probe.x.size()) return y;
     return absl::InternalError(absl::StrCat("expected ", probe.x.size(),
                                             " values of y, got ", y.size()));

@@ -44,7 +44,7 @@ struct Parameter {
 
 // y = x * weight + bias. Batch norm takes any bias away again, so a layer
 // before it has none.
-enum class Bias { kNone, kTrained };
+enum class Bias : std::uint8_t { kNone, kTrained };
 
 class Dense {
  public:

@@ -4,7 +4,6 @@
 
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -35,7 +34,7 @@ class DemoCommandTest : public ::testing::Test {
     connection.target = server_->addresses()[0];
     connection_ = std::make_shared<AlteringConnection>(
         client::MakeConnection(connection));
-    client_ = client::Client(connection_);
+    client_ = std::make_unique<client::Client>(connection_);
   }
 
   absl::StatusOr<bool> Run(const DemoOptions& options,
@@ -53,7 +52,7 @@ class DemoCommandTest : public ::testing::Test {
 
   std::unique_ptr<rpc::Server> server_;
   std::shared_ptr<AlteringConnection> connection_;
-  std::optional<client::Client> client_;
+  std::unique_ptr<client::Client> client_;
   std::ostringstream result_;
   std::ostringstream progress_;
 };

@@ -22,7 +22,7 @@ using ::testing::HasSubstr;
 std::string Shipped() { return FindDigits("").value(); }
 
 std::string TempFile(const std::string& name, const std::string& content) {
-  const std::string path = ::testing::TempDir() + "/" + name;
+  std::string path = ::testing::TempDir() + "/" + name;
   std::ofstream(path, std::ios::binary) << content;
   return path;
 }
@@ -74,13 +74,14 @@ TEST(DigitsTest, AFileCutShortIsRefused) {
       TempFile("short.csv.gz", whole.substr(0, whole.size() / 2));
   const auto digits = ReadDigits(path);
   ASSERT_FALSE(digits.ok());
-  EXPECT_EQ(DiagnosisOf(digits.status())->error, path + ": is damaged");
+  EXPECT_EQ(digits.status().message(), path + ": is damaged");
 }
 
 TEST(DigitsTest, AMissingFileIsNamedWithAHint) {
   const auto digits = ReadDigits("/nowhere/digits.csv.gz");
   ASSERT_FALSE(digits.ok());
-  const Diagnosis diagnosis = DiagnosisOf(digits.status()).value();
+  const auto diagnosis =
+      DiagnosisOf(digits.status()).value_or(Diagnosis{"none", "", ""});
   EXPECT_EQ(diagnosis.error, "/nowhere/digits.csv.gz: cannot be opened");
   EXPECT_EQ(diagnosis.why, "No such file or directory");
   EXPECT_THAT(diagnosis.hint, HasSubstr("--data"));

@@ -46,9 +46,9 @@ class DemoTest : public ::testing::Test {
   }
 
   static absl::StatusOr<TrainingReport> TrainOn(
-      std::shared_ptr<client::Connection> connection, int epochs,
+      const std::shared_ptr<client::Connection>& connection, int epochs,
       std::uint64_t seed = 1) {
-    const client::Client client(std::move(connection));
+    const client::Client client(connection);
     auto report =
         Train(client, *digits_,
               {.session_prefix = "demo/test", .seed = seed, .epochs = epochs});
@@ -71,6 +71,7 @@ Digits* DemoTest::digits_ = nullptr;
 
 std::vector<double> Losses(const TrainingReport& report) {
   std::vector<double> losses;
+  losses.reserve(report.epochs.size());
   for (const EpochReport& epoch : report.epochs) losses.push_back(epoch.loss);
   return losses;
 }

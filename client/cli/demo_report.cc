@@ -4,10 +4,10 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
-#include <numeric>
 #include <vector>
 
 #include "client/cli/output.h"
+#include "client/cli/session_view.h"
 
 namespace batchnorm::cli {
 namespace {
@@ -28,19 +28,6 @@ double Median(std::vector<double> values) {
 // "bn1" of "demo/3fa92c11/bn1".
 std::string LayerName(const DemoLayerReport& layer) {
   return layer.name.substr(layer.name.rfind('/') + 1);
-}
-
-std::vector<double> Grouped(std::span<const double> values, std::size_t width) {
-  const std::size_t groups = std::min(width, values.size());
-  std::vector<double> means;
-  for (std::size_t g = 0; g < groups; ++g) {
-    const auto group = values.subspan(
-        g * values.size() / groups,
-        (g + 1) * values.size() / groups - g * values.size() / groups);
-    means.push_back(std::accumulate(group.begin(), group.end(), 0.0) /
-                    static_cast<double>(group.size()));
-  }
-  return means;
 }
 
 std::string CountLine(const std::string& layer, const char* who,
@@ -100,21 +87,6 @@ Json ToJson(const std::vector<T>& items) {
 }
 
 }  // namespace
-
-std::string SparkLine(std::span<const double> values, std::size_t width) {
-  constexpr const char* kBars[] = {"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
-  const std::vector<double> means = Grouped(values, width);
-  if (means.empty()) return "";
-  const auto [min, max] = std::minmax_element(means.begin(), means.end());
-  const double range = *max - *min;
-  std::string line;
-  for (double mean : means) {
-    const double share = (mean - *min) / range;
-    line +=
-        share >= 0 ? kBars[std::min(static_cast<int>(share * 8), 7)] : kBars[0];
-  }
-  return line;
-}
 
 std::string Introduction(std::size_t digits,
                          const std::string& session_prefix) {

@@ -4,17 +4,12 @@
 #define BATCHNORMD_CLIENT_CLI_DEMO_REPORT_H_
 
 #include <cstddef>
-#include <span>
 #include <string>
 
 #include "client/cli/demo_gradient_check.h"
 #include "client/cli/demo_training.h"
 
 namespace batchnorm::cli {
-
-// Values in order as bars ▁▂▃▄▅▆▇█ between the smallest and the largest. More
-// than `width` values share bars, each the mean of its neighbours.
-std::string SparkLine(std::span<const double> values, std::size_t width);
 
 // In the order in which they are printed.
 std::string Introduction(std::size_t digits, const std::string& session_prefix);

@@ -3,7 +3,6 @@
 
 #include <cmath>
 #include <nlohmann/json.hpp>
-#include <vector>
 
 #include "client/cli/demo_report.h"
 
@@ -11,26 +10,6 @@ namespace batchnorm::cli {
 namespace {
 
 using ::testing::HasSubstr;
-
-TEST(SparkLineTest, BarsRunFromTheSmallestToTheLargest) {
-  EXPECT_EQ(SparkLine(std::vector<double>{0, 1, 2, 3, 4, 5, 6, 7}, 8),
-            "▁▂▃▄▅▆▇█");
-  EXPECT_EQ(SparkLine(std::vector<double>{1, -1}, 8), "█▁");
-}
-
-TEST(SparkLineTest, NeighboursShareABarWhereThereAreTooMany) {
-  // Means 0, 7 and 3.5.
-  EXPECT_EQ(SparkLine(std::vector<double>{-1, 1, 6, 8, 3, 4}, 3), "▁█▅");
-}
-
-TEST(SparkLineTest, EqualValuesLieLow) {
-  EXPECT_EQ(SparkLine(std::vector<double>{5, 5, 5}, 8), "▁▁▁");
-  EXPECT_EQ(SparkLine(std::vector<double>{}, 8), "");
-}
-
-TEST(SparkLineTest, WhatIsNotANumberLiesLow) {
-  EXPECT_EQ(SparkLine(std::vector<double>{NAN, 1, 2}, 8).size(), 9U);
-}
 
 TrainingReport Report() {
   TrainingReport report;

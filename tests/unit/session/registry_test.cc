@@ -282,7 +282,8 @@ TEST_F(RegistryTest, ConcurrentCreatesOfOneNameGiveOneSession) {
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(registry_.session_count(), 5);
-  for (const Snapshot& session : registry_.List(0, "", "")->sessions) {
+  const auto page = registry_.List(0, "", "");
+  for (const Snapshot& session : page->sessions) {
     EXPECT_EQ(session.last_step, 4u);
   }
 }

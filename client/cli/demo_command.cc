@@ -119,10 +119,10 @@ class Demo {
             : fmt::format("  bn demo --keep{0} && bn session list{0}\n", at);
     return fmt::format(
         "\ntry next\n{}"
-        "  bn demo --seed 2{}\n"
+        "  bn demo --seed {}{}\n"
         "  bn eval --help       # your own numbers\n"
         "  bn compare --help    # your own kernel's results\n",
-        look, at);
+        look, options_.seed + 1, at);
   }
 
   void Show(const std::string& text) const {

@@ -32,7 +32,7 @@ std::string LayerName(const DemoLayerReport& layer) {
 
 std::string CountLine(const std::string& layer, const char* who,
                       const CallCounts& counts) {
-  return fmt::format("  {:<5}{:<20}{:>9}{:>11}{:>10}{:>10}\n", layer, who,
+  return fmt::format("  {:<5}{:<18}{:>9}{:>11}{:>10}{:>10}\n", layer, who,
                      counts.forwards, counts.inferences, counts.backwards,
                      counts.replays);
 }
@@ -111,10 +111,11 @@ std::string AccuracyLine(const TrainingReport& report) {
 }
 
 std::string CallTable(const TrainingReport& report) {
-  std::string table = fmt::format("{:>36}{:>11}{:>10}{:>10}\n", "forward",
-                                  "inference", "backward", "replayed");
+  std::string table =
+      fmt::format("\n{:<25}{:>9}{:>11}{:>10}{:>10}\n", "calls", "forward",
+                  "inference", "backward", "replayed");
   for (const DemoLayerReport& layer : report.layers) {
-    table += CountLine(LayerName(layer), "sent by this client", layer.sent);
+    table += CountLine(LayerName(layer), "sent from here", layer.sent);
     table += CountLine("", "counted by server", layer.received);
   }
   return table;
@@ -131,8 +132,9 @@ std::string GradientTable(const GradientProbe& probe,
 }
 
 std::string StatisticsTable(const TrainingReport& report) {
-  std::string table = fmt::format("\n{:<13}{:>10}{:>10}{:>10}  {}\n", "running",
-                                  "min", "median", "max", "channels in order");
+  std::string table =
+      fmt::format("\n{:<18}{:>5}{:>10}{:>10}  {}\n", "running statistics",
+                  "min", "median", "max", "channels in order");
   for (const DemoLayerReport& layer : report.layers) {
     table += StatisticsLine(LayerName(layer), "mean", layer.running.mean);
     table += StatisticsLine("", "var", layer.running.var);

@@ -27,9 +27,9 @@ TrainingReport Report() {
 
 TEST(DemoReportTest, ShowsTheServersCountsBesideTheClients) {
   const std::string table = CallTable(Report());
-  EXPECT_THAT(table, HasSubstr("bn1  sent by this client        23          2"
+  EXPECT_THAT(table, HasSubstr("  bn1  sent from here           23          2"
                                "        21         0\n"));
-  EXPECT_THAT(table, HasSubstr("counted by server          24          3"
+  EXPECT_THAT(table, HasSubstr("       counted by server        24          3"
                                "        22         1\n"));
 }
 

@@ -155,17 +155,19 @@ absl::StatusOr<std::string> TensorReader::ReadBytes(const std::string& path) {
   return ReadFile(path);
 }
 
-absl::StatusOr<Archive> TensorReader::ReadAll(const FileReference& reference) {
+absl::StatusOr<Archive> TensorReader::ReadAll(const FileReference& reference,
+                                              Filter wanted) {
   const auto format = FormatOf(reference.path, options_.input_format);
   if (!format.ok()) return format.status();
   const auto bytes = ReadBytes(reference.path);
   if (!bytes.ok()) return bytes.status();
-  return ParseMember(*format, *bytes, reference, options_);
+  ReadOptions options = options_;
+  options.wanted = std::move(wanted);
+  return ParseMember(*format, *bytes, reference, std::move(options));
 }
 
-absl::StatusOr<Tensor> TensorReader::ReadOne(
-    const std::string& text,
-    const std::function<bool(std::string_view)>& fits) {
+absl::StatusOr<Tensor> TensorReader::ReadOne(const std::string& text,
+                                             const Filter& fits) {
   FileReference reference = ParseReference(text);
   const auto format = FormatOf(reference.path, options_.input_format);
   if (!format.ok()) return format.status();

@@ -43,15 +43,16 @@ class TensorReader {
  public:
   explicit TensorReader(ReadOptions options);
 
-  // All wanted tensors of a file. One that cannot hold names gives one tensor
-  // with the name "".
-  absl::StatusOr<Archive> ReadAll(const FileReference& reference);
+  using Filter = std::function<bool(std::string_view name)>;
+
+  // The member named, or all that are wanted. A file that cannot hold names
+  // gives one tensor with the name "".
+  absl::StatusOr<Archive> ReadAll(const FileReference& reference,
+                                  Filter wanted);
 
   // One tensor. Of an archive: the member named, the only one, or the one
   // whose name `fits`.
-  absl::StatusOr<Tensor> ReadOne(
-      const std::string& text,
-      const std::function<bool(std::string_view name)>& fits);
+  absl::StatusOr<Tensor> ReadOne(const std::string& text, const Filter& fits);
 
  private:
   absl::StatusOr<std::string> ReadBytes(const std::string& path);

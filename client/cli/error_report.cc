@@ -1,0 +1,114 @@
+#include "client/cli/error_report.h"
+
+#include <fmt/format.h>
+
+#include <string_view>
+
+#include "client/error.h"
+
+namespace batchnorm::cli {
+namespace {
+
+struct Advice {
+  std::string_view reason;
+  std::string_view hint;
+};
+
+// For the reasons of proto/README.md where a command can do something.
+constexpr Advice kAdvice[] = {
+    {"SESSION_NOT_FOUND",
+     "`bn session list` shows those there are, `bn session create` makes one"},
+    {"CONFIG_DIFFERS",
+     "`bn session show NAME` shows its configuration; delete it, or choose "
+     "another name"},
+    {"TOO_MANY_SESSIONS", "delete sessions that are done: `bn session delete`"},
+    {"STEP_REUSED", "leave --step out to take the next step"},
+    {"STEP_GAP", "`bn session show NAME` shows the last step"},
+    {"STEP_TOO_OLD", "`bn session show NAME` shows the last step"},
+    {"INPUT_EVICTED", "add the step's own --x and --gamma"},
+    {"NON_FINITE_INPUT",
+     "mend the input, or create the session with --non-finite propagate"},
+    {"TOO_FEW_VALUES",
+     "send more values a channel, or choose --degenerate or a --preset"},
+    {"ZERO_VARIANCE", "raise --eps, or choose --degenerate or a --preset"},
+    {"WRONG_CHANNELS", "--axis says where the channels are"},
+    {"BAD_CHANNEL_AXES", "--axis says where the channels are"},
+    {"MISSING_INPUT", "`bn eval --help` shows which results need which inputs"},
+};
+
+std::string_view CodeName(absl::StatusCode code) {
+  constexpr std::string_view kNames[] = {
+      "OK",
+      "CANCELLED",
+      "UNKNOWN",
+      "INVALID_ARGUMENT",
+      "DEADLINE_EXCEEDED",
+      "NOT_FOUND",
+      "ALREADY_EXISTS",
+      "PERMISSION_DENIED",
+      "RESOURCE_EXHAUSTED",
+      "FAILED_PRECONDITION",
+      "ABORTED",
+      "OUT_OF_RANGE",
+      "UNIMPLEMENTED",
+      "INTERNAL",
+      "UNAVAILABLE",
+      "DATA_LOSS",
+      "UNAUTHENTICATED",
+  };
+  const auto index = static_cast<std::size_t>(code);
+  return index < std::size(kNames) ? kNames[index] : "UNKNOWN";
+}
+
+std::string HintFor(absl::StatusCode code, std::string_view reason) {
+  for (const Advice& advice : kAdvice) {
+    if (advice.reason == reason) return std::string(advice.hint);
+  }
+  if (code == absl::StatusCode::kDeadlineExceeded) {
+    return "allow more time: --timeout 5m";
+  }
+  return "";
+}
+
+// The transport's own failure: nobody answered.
+Diagnosis Unreachable(const absl::Status& status, const std::string& server) {
+  return {fmt::format("no server at {} (UNAVAILABLE)", server),
+          std::string(status.message()),
+          "start one with `batchnormd`, or name it with --server or BN_SERVER"};
+}
+
+std::string WhyOf(const absl::Status& status) {
+  const std::string field = client::Field(status);
+  if (!field.empty()) return fmt::format("the request's {} was refused", field);
+  return "";
+}
+
+}  // namespace
+
+int ExitCodeOf(const absl::Status& status) {
+  if (DiagnosisOf(status)) return kUsage;
+  return 64 + static_cast<int>(status.code());
+}
+
+Diagnosis Explain(const absl::Status& status, const std::string& server) {
+  if (const auto diagnosis = DiagnosisOf(status)) return *diagnosis;
+  const std::string reason = client::Reason(status);
+  if (status.code() == absl::StatusCode::kUnavailable && reason.empty()) {
+    return Unreachable(status, server);
+  }
+  const std::string name = fmt::format("{}{}{}", CodeName(status.code()),
+                                       reason.empty() ? "" : " ", reason);
+  return {fmt::format("{} ({})", std::string(status.message()), name),
+          WhyOf(status), HintFor(status.code(), reason)};
+}
+
+std::string Render(const Diagnosis& diagnosis) {
+  std::string text = fmt::format("error: {}\n", diagnosis.error);
+  if (!diagnosis.why.empty()) text += fmt::format("why:   {}\n", diagnosis.why);
+  if (!diagnosis.hint.empty()) {
+    text += fmt::format("hint:  {}\n", diagnosis.hint);
+  }
+  return text;
+}
+
+}  // namespace batchnorm::cli

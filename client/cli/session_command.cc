@@ -1,0 +1,179 @@
+#include "client/cli/session_command.h"
+
+#include <unistd.h>
+
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "client/cli/error_report.h"
+#include "client/cli/layer_options.h"
+#include "client/cli/output.h"
+#include "client/cli/session_view.h"
+
+namespace batchnorm::cli {
+namespace {
+
+constexpr char kExamples[] =
+    "  bn session create enc/bn1 --channels 64 --preset torch\n"
+    "  bn session show enc/bn1\n"
+    "  bn session list --prefix enc/ --format json\n"
+    "  bn session delete enc/bn1\n";
+
+struct CreateOptions {
+  std::string name;
+  client::SessionConfig config;
+  LayerOptions layer;
+  bool discard_input = false;
+  std::string non_finite = "reject";
+};
+
+void PrintSession(const client::SessionInfo& session, OutputFormat format) {
+  const bool spark =
+      format == OutputFormat::kTable && isatty(STDOUT_FILENO) == 1;
+  Print(SessionDetails(session, spark), JsonOf(session), format);
+}
+
+absl::StatusOr<client::SessionConfig> ConfigOf(const CreateOptions& options) {
+  auto layer = NormalizationOf(options.layer);
+  if (!layer.ok()) return layer.status();
+  for (const std::string& note : layer->notes) PrintNote(note);
+  client::SessionConfig config = options.config;
+  config.normalization = layer->normalization;
+  if (options.discard_input) {
+    config.kept_input_policy = client::KeptInputPolicy::kDiscard;
+  }
+  if (options.non_finite == "propagate") {
+    config.non_finite_policy = client::NonFinitePolicy::kPropagate;
+  }
+  return config;
+}
+
+absl::StatusOr<int> RunCreate(const CreateOptions& options,
+                              const GlobalOptions& global) {
+  const auto config = ConfigOf(options);
+  if (!config.ok()) return config.status();
+  const auto client = Connect(global);
+  if (!client.ok()) return client.status();
+  const auto session = client->CreateSession(options.name, *config);
+  if (!session.ok()) return session.status();
+  PrintSession(*session, FormatOf(global));
+  return kYes;
+}
+
+absl::StatusOr<int> RunShow(const std::string& name,
+                            const GlobalOptions& global) {
+  const auto client = Connect(global);
+  if (!client.ok()) return client.status();
+  const auto session = client->GetSession(name);
+  if (!session.ok()) return session.status();
+  PrintSession(*session, FormatOf(global));
+  return kYes;
+}
+
+absl::StatusOr<int> RunList(const std::string& prefix,
+                            const GlobalOptions& global) {
+  const auto client = Connect(global);
+  if (!client.ok()) return client.status();
+  const auto sessions = client->ListAllSessions(prefix);
+  if (!sessions.ok()) return sessions.status();
+  auto json = nlohmann::ordered_json::array();
+  for (const auto& session : *sessions) json.push_back(JsonOf(session));
+  Print(SessionTable(*sessions), json, FormatOf(global));
+  return kYes;
+}
+
+absl::StatusOr<int> RunDelete(const std::vector<std::string>& names,
+                              const GlobalOptions& global) {
+  const auto client = Connect(global);
+  if (!client.ok()) return client.status();
+  for (const std::string& name : names) {
+    const absl::Status deleted = client->DeleteSession(name);
+    if (!deleted.ok()) return deleted;
+  }
+  return kYes;
+}
+
+void AddCreate(CLI::App& session, const CommandRegistry& registry) {
+  const auto options = std::make_shared<CreateOptions>();
+  CLI::App* const command = AddSubcommand(
+      session, "create", "Creates a session, or finds the same one",
+      "  bn session create enc/bn1 --channels 64 --preset torch\n"
+      "  bn session create --channels 64 --eps 1e-3 --new-weight 0.01\n");
+  command->add_option("NAME", options->name, "empty: the server makes one");
+  command->add_option("--channels", options->config.channels, "of the layer")
+      ->required();
+  command
+      ->add_option("--window", options->config.step_window,
+                   "steps that can be repeated")
+      ->capture_default_str();
+  command->add_flag("--discard-input", options->discard_input,
+                    "the server keeps no x: send it again with each backward");
+  command
+      ->add_option("--non-finite", options->non_finite,
+                   "x with NaN or Inf in training: reject or propagate")
+      ->check(CLI::IsMember({"reject", "propagate"}))
+      ->capture_default_str();
+  AddLayerOptions(*command, options->layer);
+  command->callback([options, registry] {
+    registry.action = [options, &global = registry.global] {
+      return RunCreate(*options, global);
+    };
+  });
+}
+
+void AddShow(CLI::App& session, const CommandRegistry& registry) {
+  const auto name = std::make_shared<std::string>();
+  CLI::App* const command =
+      AddSubcommand(session, "show", "Shows a session and its statistics",
+                    "  bn session show enc/bn1\n"
+                    "  bn session show enc/bn1 --format json | jq "
+                    ".running_statistics.var\n");
+  command->add_option("NAME", *name, "of the session")->required();
+  command->callback([name, registry] {
+    registry.action = [name, &global = registry.global] {
+      return RunShow(*name, global);
+    };
+  });
+}
+
+void AddList(CLI::App& session, const CommandRegistry& registry) {
+  const auto prefix = std::make_shared<std::string>();
+  CLI::App* const command = AddSubcommand(session, "list", "Lists sessions",
+                                          "  bn session list --prefix enc/\n");
+  command->add_option("--prefix", *prefix, "of their names");
+  command->callback([prefix, registry] {
+    registry.action = [prefix, &global = registry.global] {
+      return RunList(*prefix, global);
+    };
+  });
+}
+
+void AddDelete(CLI::App& session, const CommandRegistry& registry) {
+  const auto names = std::make_shared<std::vector<std::string>>();
+  CLI::App* const command = AddSubcommand(session, "delete", "Deletes sessions",
+                                          "  bn session delete enc/bn1\n");
+  command->add_option("NAME", *names, "of the sessions")->required();
+  command->callback([names, registry] {
+    registry.action = [names, &global = registry.global] {
+      return RunDelete(*names, global);
+    };
+  });
+}
+
+}  // namespace
+
+void AddSessionCommand(const CommandRegistry& registry) {
+  CLI::App* const session =
+      AddSubcommand(registry.app, "session",
+                    "Lists, creates, shows and deletes sessions", kExamples);
+  session->require_subcommand(1);
+  AddCreate(*session, registry);
+  AddShow(*session, registry);
+  AddList(*session, registry);
+  AddDelete(*session, registry);
+}
+
+}  // namespace batchnorm::cli

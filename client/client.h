@@ -16,7 +16,19 @@
 namespace batchnorm::client {
 
 // All calls of one server. For training, OpenLayer gives a handle that numbers
-// steps by itself.
+// steps by itself. From client/examples/evaluate.cc [evaluate]:
+//
+//     Client client({.target = address});
+//     auto result = client.Evaluate(
+//         {.normalization = {.eps = 0},
+//          .x = MakeTensor(std::vector<float>{1, 10, 3, 30}, {2, 2}),
+//          .gamma = MakeTensor(std::vector<float>{2, 1}, {2}),
+//          .dy = MakeTensor(std::vector<float>{1, 0, 0, 0}, {2, 2})});
+//     if (!result.ok()) return result.status();
+//     Print("mean", result->statistics->mean);  // 2 20
+//     Print("var", result->statistics->var);    // 1 100
+//     Print("y", ToDoubles(*result->y));        // -2 -1 2 1
+//     Print("dgamma", *result->dgamma);         // -1 0
 //
 // Performance: a Client is a pointer to its Connection, cheap to copy. Calls
 // block the calling thread; make them at the same time from several. Tensors

@@ -1,8 +1,6 @@
 // What an error of this library says beyond its code and message. Functions are
 // pure and thread-safe, and answer "" or nothing where the status has no such
 // detail, as errors of the network itself.
-//
-//     if (Reason(status) == "STEP_REUSED") ...
 #ifndef BATCHNORMD_CLIENT_ERROR_H_
 #define BATCHNORMD_CLIENT_ERROR_H_
 

@@ -39,6 +39,10 @@ grpc::ChannelArguments ChannelArguments() {
   // A lost server is dialled again at the pace of our retries.
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 5000);
+  // A dead host says nothing: a call that hears nothing for 15 s is
+  // UNAVAILABLE.
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 10'000);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 5'000);
   return arguments;
 }
 

@@ -38,7 +38,23 @@ struct LayerGradient {
 // server no longer keeps (INPUT_EVICTED) is sent again with them; a step is
 // open from its Forward until its Backward, or until it leaves the session's
 // step window. Opened on a session that exists, it continues after its last
-// step.
+// step. From client/examples/train.cc [train]:
+//
+//     Client client({.target = address});
+//     auto layer = client.OpenLayer("examples/train", {.channels = 1});
+//     if (!layer.ok()) return layer.status();
+//     for (int i = 0; i < kSteps; ++i) {
+//       const std::vector<float> x = NextBatch();
+//       auto forward = layer->Forward({.x = MakeTensor(x, {kBatch, 1}),
+//                                      .gamma = MakeTensor(gamma, {1}),
+//                                      .beta = MakeTensor(beta, {1})});
+//       if (!forward.ok()) return forward.status();
+//       auto gradients = layer->Backward(
+//           {.step = forward->step, .dy = LossGradient(x, forward->y)});
+//       if (!gradients.ok()) return gradients.status();
+//       gamma[0] -= kLearningRate * gradients->dgamma[0];
+//       beta[0] -= kLearningRate * gradients->dbeta[0];
+//     }
 //
 // Performance: x and gamma are moved in and held, not copied; they are copied
 // into a Backward that must bring them. Memory is that of the open steps.

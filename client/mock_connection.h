@@ -1,8 +1,14 @@
-// A Connection for tests of programs that use this library. Needs GoogleMock.
+// A Connection for tests of programs that use this library; needs GoogleMock.
+// From tests/unit/client/mock_connection_test.cc [mock]:
 //
 //     auto connection = std::make_shared<MockConnection>();
-//     EXPECT_CALL(*connection, Backward).WillOnce(Return(BackwardResponse()));
+//     EXPECT_CALL(*connection, CreateSession)
+//         .WillOnce(testing::Return(v1::CreateSessionResponse()));
+//     EXPECT_CALL(*connection, Forward).WillOnce(testing::Return(non_finite));
+//
 //     Client client(connection);
+//     auto layer = client.OpenLayer("enc.bn1", {.channels = 1});
+//     EXPECT_TRUE(SkipsBadBatch(*layer, x));
 #ifndef BATCHNORMD_CLIENT_MOCK_CONNECTION_H_
 #define BATCHNORMD_CLIENT_MOCK_CONNECTION_H_
 

@@ -1,7 +1,4 @@
 // Numbers in and out of a Tensor. Functions are pure and thread-safe.
-//
-//     Tensor x = MakeTensor(std::vector<float>{1, 2, 3, 4}, {2, 2});
-//     for (double value : ToDoubles(x)) ...
 #ifndef BATCHNORMD_PROTO_WIRE_TENSOR_VALUES_H_
 #define BATCHNORMD_PROTO_WIRE_TENSOR_VALUES_H_
 

@@ -131,7 +131,7 @@ class Flags {
 
   void AddLifetime() {
     AddDuration("--idle-ttl", "BN_IDLE_TTL", idle_ttl_seconds_, "24h",
-                "Forget unnamed sessions that are idle for longer");
+                "Forget sessions that are idle for longer");
     AddDuration("--drain-seconds", "BN_DRAIN_SECONDS", drain_seconds_, "5s",
                 "After SIGTERM serve this long with NOT_SERVING as\n"
                 "health, so that load balancers turn away");

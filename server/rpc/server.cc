@@ -114,15 +114,26 @@ void LimitStandardServices(grpc::ServerBuilder& builder) {
   builder.SetSyncServerOption(Builder::SyncServerOption::MAX_POLLERS, 1);
 }
 
-// Reflection for one server; gRPC's own initializer is for the whole process.
-class WithReflection : public grpc::ServerBuilderOption {
+// Reflection on or off for one server. Its library adds itself to every server
+// of the process, so what it added is taken out first.
+class Reflection : public grpc::ServerBuilderOption {
  public:
+  explicit Reflection(bool on) : on_(on) {}
+
   void UpdateArguments(grpc::ChannelArguments* /*arguments*/) override {}
+
   void UpdatePlugins(std::vector<std::unique_ptr<grpc::ServerBuilderPlugin>>*
                          plugins) override {
-    plugins->push_back(
-        std::make_unique<grpc::reflection::ProtoServerReflectionPlugin>());
+    using Plugin = grpc::reflection::ProtoServerReflectionPlugin;
+    auto plugin = std::make_unique<Plugin>();
+    std::erase_if(*plugins, [&plugin](const auto& other) {
+      return other->name() == plugin->name();
+    });
+    if (on_) plugins->push_back(std::move(plugin));
   }
+
+ private:
+  bool on_;
 };
 
 void React(grpc::ServerCompletionQueue& queue) {
@@ -165,9 +176,7 @@ struct Server::State {
 absl::Status Server::State::Build() {
   grpc::EnableDefaultHealthCheckService(true);
   grpc::ServerBuilder builder;
-  if (options.reflection) {
-    builder.SetOption(std::make_unique<WithReflection>());
-  }
+  builder.SetOption(std::make_unique<Reflection>(options.reflection));
   Harden(options, builder);
   LimitStandardServices(builder);
   for (const std::string& address : options.listen) {
@@ -211,9 +220,7 @@ void Server::State::SetHealth(bool serving) {
 // Queues close last: every call must have been able to answer on its own.
 void Server::State::Stop() {
   sweeper.reset();
-  if (server != nullptr) {
-    server->Shutdown(absl::ToChronoTime(absl::Now() + options.finish_timeout));
-  }
+  server->Shutdown(absl::ToChronoTime(absl::Now() + options.finish_timeout));
   census.WaitUntilEmpty();
   pool.reset();
   for (const auto& queue : queues) queue->Shutdown();
@@ -225,10 +232,7 @@ void Server::State::Stop() {
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options) {
   if (absl::Status valid = Check(options); !valid.ok()) return valid;
   auto state = std::make_unique<State>(std::move(options));
-  if (absl::Status built = state->Build(); !built.ok()) {
-    state->Stop();
-    return built;
-  }
+  if (absl::Status built = state->Build(); !built.ok()) return built;
   state->Serve();
   return std::unique_ptr<Server>(new Server(std::move(state)));
 }

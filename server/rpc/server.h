@@ -33,7 +33,7 @@ struct ServerOptions {
   std::int64_t max_bytes_in_flight = std::int64_t{4} << 30;
   // Memory for inputs that are kept for Backward, over all sessions.
   std::int64_t kept_input_bytes = std::int64_t{1} << 30;
-  // Unnamed sessions idle for longer are forgotten.
+  // Sessions that are idle for longer are forgotten.
   absl::Duration idle_ttl = absl::Hours(24);
   // The largest message in either direction. Less than 2^31.
   std::int64_t max_message_bytes = (std::int64_t{1} << 31) - (1 << 20);

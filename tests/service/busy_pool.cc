@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 
 #include "tests/service/wire_tensors.h"
@@ -27,9 +28,10 @@ BusyPool::BusyPool(RunningServer& service, int calls, std::int64_t bytes)
     threads_.emplace_back(
         [&service, &status, request] { status = service.StatusOf(request); });
   }
+  const std::int64_t awaited = bytes * std::max(1, calls - 1);
   const auto give_up =
       std::chrono::steady_clock::now() + std::chrono::seconds(30);
-  while (service.server().counters().bytes_in_flight < bytes * (calls - 1) &&
+  while (service.server().counters().bytes_in_flight < awaited &&
          std::chrono::steady_clock::now() < give_up) {
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }

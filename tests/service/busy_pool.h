@@ -18,8 +18,8 @@ v1::EvaluateRequest LargeEvaluate(std::int64_t bytes);
 
 class BusyPool {
  public:
-  // Starts `calls` calls of about `bytes` each, and returns when the server
-  // has received enough of them to have `calls` - 1 in flight.
+  // Starts `calls` calls of about `bytes` each, and returns when the server has
+  // all but one of them in flight, and at least one.
   BusyPool(RunningServer& service, int calls, std::int64_t bytes);
   ~BusyPool();
 

@@ -109,11 +109,10 @@ TEST(TensorLimit, ALargerTensorIsRefusedWithTheLimit) {
 
 TEST(BytesInFlight, ACallTooManyIsToldToComeBackAndThenSucceeds) {
   rpc::ServerOptions options = OneThread();
-  options.max_bytes_in_flight = 40 * kMebibyte;
+  options.max_bytes_in_flight = kMebibyte;
   RunningServer service(options);
-  BusyPool busy(service, 2, 16 * kMebibyte);
-  // At least one of 16 MiB is in flight; of 30 MiB none fits beside it.
-  const v1::EvaluateRequest request = LargeEvaluate(30 * kMebibyte);
+  const v1::EvaluateRequest request = LargeEvaluate(1024);
+  BusyPool busy(service, 1, 32 * kMebibyte);
   const Refusal refusal = RefusalOf(service.StatusOf(request));
   EXPECT_EQ(refusal.code, grpc::StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_EQ(refusal.reason, "TOO_MANY_BYTES_IN_FLIGHT");

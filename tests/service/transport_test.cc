@@ -149,6 +149,22 @@ TEST(MalformedBytes, FieldsOfLaterVersionsAreIgnored) {
   EXPECT_TRUE(RawCall(service.channel(), kEvaluateMethod, later, reply).ok());
 }
 
+TEST(Reflection, IsThereUnlessItIsTurnedOff) {
+  // ServerReflectionRequest { string list_services = 7; } on a stream of one.
+  constexpr char kMethod[] =
+      "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo";
+  const auto services = [&](bool reflection) {
+    rpc::ServerOptions options = LoopbackOptions();
+    options.reflection = reflection;
+    const RunningServer service(options);
+    std::string reply;
+    RawCall(service.channel(), kMethod, std::string("\x3a\0", 2), reply);
+    return reply;
+  };
+  EXPECT_THAT(services(true), HasSubstr("batchnorm.v1.BatchNormService"));
+  EXPECT_EQ(services(false), "");
+}
+
 TEST(UnknownMethod, IsUnimplemented) {
   const RunningServer service;
   std::string reply;

@@ -64,6 +64,8 @@ struct Degeneracy {
   enum class Kind : std::uint8_t { kTooFewValues, kZeroVariance };
   Kind kind;
   std::int64_t channel;  // the first such channel
+
+  bool operator==(const Degeneracy&) const = default;
 };
 
 // n = 1 with running_ddof 1 (kTooFewValues), or var = 0 with eps = 0

@@ -82,7 +82,8 @@ ChannelLayout OneChannel(const Channel& c) {
 
 // The loss of x with its i-th value replaced.
 std::function<Real(const Real&)> AlongX(
-    const Reals& x, std::size_t i, std::function<Real(const Reals&)> loss) {
+    const Reals& x, std::size_t i,
+    const std::function<Real(const Reals&)>& loss) {
   return [x, i, loss](const Real& value) {
     Reals moved = x;
     moved[i] = value;

@@ -111,6 +111,17 @@ std::vector<std::pair<std::string, Values>> HardX(Dtype dtype, std::size_t n,
   return result;
 }
 
+Values Columns(const std::vector<HardChannel>& channels,
+               Values HardChannel::*values) {
+  Values columns;
+  for (std::size_t row = 0; row < (channels.front().*values).size(); ++row) {
+    for (const HardChannel& channel : channels) {
+      columns.push_back((channel.*values)[row]);
+    }
+  }
+  return columns;
+}
+
 }  // namespace
 
 std::vector<HardChannel> HardChannels(Dtype dtype, std::size_t n,
@@ -118,9 +129,9 @@ std::vector<HardChannel> HardChannels(Dtype dtype, std::size_t n,
   std::vector<HardChannel> channels;
   for (const auto& [name, values] : HardX(dtype, n, random)) {
     const Values x = RoundedTo(dtype, values);
-    const auto add = [&](const std::string& dy_name, const Values& dy) {
-      channels.push_back(
-          {name + ", " + dy_name + " dy", x, RoundedTo(dtype, dy)});
+    const auto add = [&](std::string kind, const Values& dy) {
+      kind.append(" dy of ").append(name);
+      channels.push_back({std::move(kind), x, RoundedTo(dtype, dy)});
     };
     add("normal", Normal(n, 0, 1, random));
     add("nearly affine", NearlyAffine(x, random));
@@ -129,24 +140,12 @@ std::vector<HardChannel> HardChannels(Dtype dtype, std::size_t n,
   return channels;
 }
 
-std::vector<double> Columns(const std::vector<std::vector<double>>& channels) {
-  std::vector<double> values;
-  for (std::size_t row = 0; row < channels.front().size(); ++row) {
-    for (const Values& channel : channels) values.push_back(channel[row]);
-  }
-  return values;
-}
-
 std::vector<double> XColumns(const std::vector<HardChannel>& channels) {
-  std::vector<Values> columns;
-  for (const HardChannel& channel : channels) columns.push_back(channel.x);
-  return Columns(columns);
+  return Columns(channels, &HardChannel::x);
 }
 
 std::vector<double> DyColumns(const std::vector<HardChannel>& channels) {
-  std::vector<Values> columns;
-  for (const HardChannel& channel : channels) columns.push_back(channel.dy);
-  return Columns(columns);
+  return Columns(channels, &HardChannel::dy);
 }
 
 }  // namespace batchnorm::kernel

@@ -23,7 +23,6 @@ std::vector<HardChannel> HardChannels(Dtype dtype, std::size_t n,
                                       Random& random);
 
 // The channels as the columns of an N x C tensor's values.
-std::vector<double> Columns(const std::vector<std::vector<double>>& channels);
 std::vector<double> XColumns(const std::vector<HardChannel>& channels);
 std::vector<double> DyColumns(const std::vector<HardChannel>& channels);
 

@@ -43,18 +43,20 @@ void AddRun(const ChannelLayout::Run& run, const double* values,
   }
 }
 
-// Adds a[i] * b[i], which need not be doubles.
+// Adds a[i] * b[i], each to the sum of its channel.
 void AddProductRun(const ChannelLayout::Run& run, const double* a,
-                   const double* b, std::vector<ExactSum>& sums) {
+                   const double* b, bool products_are_doubles,
+                   std::vector<ExactSum>& sums) {
   ExactSum* sum = &sums[Index(run.channel)];
-  for (std::int64_t i = 0; i < run.length; ++i, sum += run.channel_step) {
-    sum->AddProduct(a[i], b[i]);
+  if (products_are_doubles) {
+    for (std::int64_t i = 0; i < run.length; ++i, sum += run.channel_step) {
+      sum->Add(a[i] * b[i]);
+    }
+  } else {
+    for (std::int64_t i = 0; i < run.length; ++i, sum += run.channel_step) {
+      sum->AddProduct(a[i], b[i]);
+    }
   }
-}
-
-void Multiply(std::span<const double> a, std::span<const double> b,
-              std::span<double> products) {
-  for (std::size_t i = 0; i < products.size(); ++i) products[i] = a[i] * b[i];
 }
 
 void CountRun(const ChannelLayout::Run& run,
@@ -100,21 +102,15 @@ void ForwardSums::Add(const ChannelLayout& layout, std::int64_t first,
   const FloatingPointScope scope;
   const bool narrow = ProductsAreDoubles(x.dtype, x.dtype);
   Block values;
-  Block squares;
   ForEachBlock(x.size(), [&](std::int64_t begin, std::int64_t length) {
     const auto block = std::span(values).first(Index(length));
     ReadBlock(x, begin, block);
-    Multiply(block, block, std::span(squares).first(block.size()));
     const std::int64_t offset = first + begin;
     layout.ForEachRun(offset, offset + length, [&](const auto& run) {
       const std::size_t at = Index(run.offset - offset);
       CountRun(run, counts_);
       AddRun(run, &values[at], sums_);
-      if (narrow) {
-        AddRun(run, &squares[at], squares_);
-      } else {
-        AddProductRun(run, &values[at], &values[at], squares_);
-      }
+      AddProductRun(run, &values[at], &values[at], narrow, squares_);
     });
   });
 }
@@ -184,22 +180,16 @@ void BackwardSums::Add(const ChannelLayout& layout, std::int64_t first,
   const bool narrow = ProductsAreDoubles(x.dtype, dy.dtype);
   Block x_values;
   Block dy_values;
-  Block products;
   ForEachBlock(x.size(), [&](std::int64_t begin, std::int64_t length) {
     const auto x_block = std::span(x_values).first(Index(length));
     const auto dy_block = std::span(dy_values).first(Index(length));
     ReadBlock(x, begin, x_block);
     ReadBlock(dy, begin, dy_block);
-    Multiply(x_block, dy_block, std::span(products).first(x_block.size()));
     const std::int64_t offset = first + begin;
     layout.ForEachRun(offset, offset + length, [&](const auto& run) {
       const std::size_t at = Index(run.offset - offset);
       AddRun(run, &dy_values[at], dy_);
-      if (narrow) {
-        AddRun(run, &products[at], dy_x_);
-      } else {
-        AddProductRun(run, &dy_values[at], &x_values[at], dy_x_);
-      }
+      AddProductRun(run, &dy_values[at], &x_values[at], narrow, dy_x_);
     });
   });
 }

@@ -7,6 +7,8 @@
 #include <cstddef>
 #include <utility>
 
+#include "server/kernel/decoded_double.h"
+
 namespace batchnorm::kernel {
 namespace {
 
@@ -30,18 +32,15 @@ Dyadic Scaled(bool negative, Limb magnitude, int exponent) {
 
 }  // namespace
 
-Dyadic Dyadic::FromInteger(std::int64_t value) {
+Dyadic Dyadic::FromInteger(std::int64_t value, int exponent) {
   const auto bits = static_cast<Limb>(value);
-  return Scaled(value < 0, value < 0 ? ~bits + 1 : bits, 0);
+  return Scaled(value < 0, value < 0 ? ~bits + 1 : bits, exponent);
 }
 
 Dyadic Dyadic::FromDouble(double value) {
-  assert(std::isfinite(value));
-  const Limb bits = std::bit_cast<Limb>(value);
-  const Limb fraction = bits & ((Limb{1} << 52) - 1);
-  const int field = static_cast<int>((bits >> 52) & 0x7ff);
-  const Limb hidden = field == 0 ? 0 : Limb{1} << 52;
-  return Scaled(bits >> 63 != 0, fraction | hidden, std::max(field, 1) - 1075);
+  assert(IsFiniteDouble(value));
+  const DecodedDouble decoded = Decode(value);
+  return Scaled(decoded.negative, decoded.magnitude, decoded.exponent);
 }
 
 Dyadic Dyadic::PowerOfTwo(int exponent) { return Scaled(false, 1, exponent); }

@@ -18,7 +18,8 @@ class Dyadic {
 
   Dyadic() = default;  // 0
 
-  static Dyadic FromInteger(std::int64_t value);
+  // value * 2^exponent.
+  static Dyadic FromInteger(std::int64_t value, int exponent = 0);
   // REQUIRES: value is finite.
   static Dyadic FromDouble(double value);
   static Dyadic PowerOfTwo(int exponent);

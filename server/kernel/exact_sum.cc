@@ -13,21 +13,6 @@ namespace {
 
 using ProductBits = unsigned __int128;
 
-struct Decoded {
-  std::uint64_t magnitude;
-  int exponent;
-  std::int64_t sign;  // 0 or -1
-};
-
-// A finite double as magnitude * 2^exponent.
-Decoded Decode(double value) {
-  const auto bits = std::bit_cast<std::uint64_t>(value);
-  const auto field = static_cast<int>((bits >> 52) & 0x7ff);
-  const std::uint64_t hidden = std::uint64_t{field != 0} << 52;
-  return {(bits & ((std::uint64_t{1} << 52) - 1)) | hidden,
-          std::max(field, 1) - 1075, -static_cast<std::int64_t>(bits >> 63)};
-}
-
 constexpr int RoundDown(int exponent, int multiple) {
   return exponent - ((exponent % multiple) + multiple) % multiple;
 }
@@ -59,14 +44,15 @@ ExactSum ExactSum::FromNonFinite(double value) {
 }
 
 void ExactSum::AddProduct(double a, double b) {
-  if (!std::isfinite(a) || !std::isfinite(b)) return AddNonFinite(a * b);
-  const Decoded left = Decode(a);
-  const Decoded right = Decode(b);
+  if (!IsFiniteDouble(a) || !IsFiniteDouble(b)) return AddNonFinite(a * b);
+  const DecodedDouble left = Decode(a);
+  const DecodedDouble right = Decode(b);
   const ProductBits product = ProductBits{left.magnitude} * right.magnitude;
   const int exponent = left.exponent + right.exponent;
-  const std::int64_t sign = left.sign ^ right.sign;
-  AddInteger(static_cast<std::uint64_t>(product), exponent, sign);
-  AddInteger(static_cast<std::uint64_t>(product >> 64), exponent + 64, sign);
+  const bool negative = left.negative != right.negative;
+  AddInteger(static_cast<std::uint64_t>(product), exponent, negative);
+  AddInteger(static_cast<std::uint64_t>(product >> 64), exponent + 64,
+             negative);
 }
 
 void ExactSum::Merge(const ExactSum& part) {
@@ -121,7 +107,7 @@ double ExactSum::ToDouble() const {
 }
 
 void ExactSum::AddNonFinite(double value) {
-  assert(!std::isfinite(value));
+  assert(!IsFiniteDouble(value));
   if (std::isnan(value)) return Become(Kind::kNan);
   Become(value > 0 ? Kind::kPlusInf : Kind::kMinusInf);
 }

@@ -9,11 +9,11 @@
 #ifndef BATCHNORMD_SERVER_KERNEL_EXACT_SUM_H_
 #define BATCHNORMD_SERVER_KERNEL_EXACT_SUM_H_
 
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
 
+#include "server/kernel/decoded_double.h"
 #include "server/kernel/dyadic.h"
 
 namespace batchnorm::kernel {
@@ -49,8 +49,8 @@ class ExactSum {
   // An addition moves a digit by less than 2^33; this many keep it in int64.
   static constexpr std::uint32_t kMaxPending = 1u << 29;
 
-  // Adds magnitude * 2^exponent, negated if sign is -1 and not if it is 0.
-  void AddInteger(std::uint64_t magnitude, int exponent, std::int64_t sign);
+  // Adds magnitude * 2^exponent, negated if `negative`.
+  void AddInteger(std::uint64_t magnitude, int exponent, bool negative);
   void AddNonFinite(double value);
   void Become(Kind kind);
   // Makes room for digits from that of 2^exponent up to that of 2^(end-1).
@@ -67,23 +67,19 @@ class ExactSum {
 // Inlined: the inner loop of every pass over a tensor.
 
 inline void ExactSum::Add(double value) {
-  const auto bits = std::bit_cast<std::uint64_t>(value);
-  const auto field = static_cast<int>((bits >> 52) & 0x7ff);
-  if (field == 0x7ff) [[unlikely]] {
+  if (!IsFiniteDouble(value)) [[unlikely]] {
     return AddNonFinite(value);
   }
-  const std::uint64_t hidden = std::uint64_t{field != 0} << 52;
-  const std::uint64_t fraction = bits & ((std::uint64_t{1} << 52) - 1);
-  const int exponent = field + int{field == 0} - 1075;
-  AddInteger(fraction | hidden, exponent,
-             -static_cast<std::int64_t>(bits >> 63));
+  const DecodedDouble decoded = Decode(value);
+  AddInteger(decoded.magnitude, decoded.exponent, decoded.negative);
 }
 
 inline void ExactSum::AddInteger(std::uint64_t magnitude, int exponent,
-                                 std::int64_t sign) {
-  // A zero may go anywhere. Exponents below low_ wrap around to huge offsets.
-  auto offset =
-      static_cast<std::uint32_t>(magnitude == 0 ? 0 : exponent - low_);
+                                 bool negative) {
+  // A zero may go anywhere: the mask saves a branch that data with many zeros,
+  // as after a ReLU, would mispredict. Exponents below low_ wrap around.
+  const std::uint32_t mask = magnitude == 0 ? 0 : ~std::uint32_t{0};
+  auto offset = static_cast<std::uint32_t>(exponent - low_) & mask;
   if (offset / kDigitBits + 2 >= digits_.size()) [[unlikely]] {
     if (magnitude == 0) return;
     Cover(exponent, exponent + 3 * kDigitBits);
@@ -92,6 +88,7 @@ inline void ExactSum::AddInteger(std::uint64_t magnitude, int exponent,
   const std::uint32_t shift = offset % kDigitBits;
   const std::uint64_t low = (magnitude & kDigitMask) << shift;
   const std::uint64_t high = (magnitude >> kDigitBits) << shift;
+  const std::int64_t sign = negative ? -1 : 0;  // (v ^ -1) - -1 is -v
   const auto add = [sign](std::int64_t& digit, std::uint64_t amount) {
     digit += (static_cast<std::int64_t>(amount) ^ sign) - sign;
   };

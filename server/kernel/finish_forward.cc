@@ -55,8 +55,10 @@ ChannelStatistics Finish(const Moments& m, double eps, Degenerate degenerate) {
   result.mean_lo = RoundQuotient(rest, m.n);
   result.var = RoundQuotient(m.M, m.n * m.n);
   result.inv_std = RoundInverseStd(m.n * m.n, m.SquaredStd(eps), degenerate);
+  const int scale = result.inv_std.scale;
   result.scaled_mean_lo =
-      RoundQuotient(rest * Dyadic::PowerOfTwo(result.inv_std.scale), m.n);
+      scale == 0 ? result.mean_lo
+                 : RoundQuotient(rest * Dyadic::PowerOfTwo(scale), m.n);
   return result;
 }
 

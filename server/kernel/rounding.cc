@@ -23,7 +23,7 @@ int FloorLog2Quotient(const Dyadic& a, const Dyadic& b) {
 
 // half_steps * 2^(quantum - 1): the doubles and the midpoints between them.
 Dyadic HalfSteps(std::int64_t half_steps, int quantum) {
-  return Dyadic::FromInteger(half_steps) * Dyadic::PowerOfTwo(quantum - 1);
+  return Dyadic::FromInteger(half_steps, quantum - 1);
 }
 
 // The integer nearest to a real number v, ties to even, from a guess at most a

@@ -143,8 +143,10 @@ Allowance TruthOfBatch::Batch::AllowanceOf(std::size_t c,
                      : kFewRoundings * epsilon * std::abs(statistics.mean[c]);
   if (IsTrain()) {
     const double var = statistics.var[c];
-    a.var = a.sum * var +
-            std::min(a.mean * a.mean, (var + constants.eps) * kMostOfDeviation);
+    const double rounded_mean =
+        kFewRoundings * epsilon * mean_abs_x[c] * std::sqrt(var / n);
+    a.var = a.sum * var + std::min(rounded_mean + a.mean * a.mean,
+                                   (var + constants.eps) * kMostOfDeviation);
   }
   a.inv_std = kFewRoundings * epsilon + a.var * inv_std * inv_std / 2;
   a.shift = std::min(a.mean * inv_std, kMostOfDeviation);

@@ -3,7 +3,8 @@
 // computing type (f64 for f64 tensors, else f32) and g = 4 + sqrt(n) / 64:
 //
 //   d_mean   g eps mean|x|
-//   d_var    g eps var + min(d_mean^2, (var + eps0) / 16)
+//   d_var    g eps var + min(4 eps mean|x| sqrt(var / n) + d_mean^2,
+//                            (var + eps0) / 16)
 //   r        4 eps + d_var inv_std^2 / 2              of inv_std, relative
 //   d_x_hat  r |x_hat| + min(d_mean inv_std, 1/16)
 //

@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <memory>
 
 #include "client/cli/backward_command.h"
 #include "client/cli/command.h"
@@ -11,6 +12,7 @@
 #include "client/cli/eval_command.h"
 #include "client/cli/forward_command.h"
 #include "client/cli/health_command.h"
+#include "client/cli/help_format.h"
 #include "client/cli/interrupt.h"
 #include "client/cli/session_command.h"
 #include "client/cli/usage_error.h"
@@ -53,6 +55,7 @@ int Report(const Diagnosis& diagnosis, int exit_code) {
 int RunCommandLine(int argc, const char* const* argv) {
   ExitOnInterrupt();
   CLI::App app(kDescription, "bn");
+  app.formatter(std::make_shared<HelpFormat>());
   GlobalOptions global;
   Action action;
   AddGlobalOptions(app, global);

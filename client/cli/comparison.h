@@ -44,7 +44,7 @@ struct Tolerance {
   };
   double ulps = 4;
   bool with_slack = true;
-  std::optional<Relative> relative;  // takes the place of all the above
+  std::optional<Relative> relative = {};  // takes the place of all the above
 };
 
 struct Comparison {

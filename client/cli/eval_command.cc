@@ -25,8 +25,8 @@ constexpr char kExamples[] =
     "  bn eval --x x.npy --gamma g.npy --beta b.npy -o y.npy\n"
     "  bn eval --inputs layer.npz --preset torch -o results.npz\n"
     "  bn eval --x x.npy --dy dy.npy --outputs dx,dgamma -o gradients.npz\n"
-    "  bn eval --x x.npy --mode inference --running-mean m.npy "
-    "--running-var v.npy\n"
+    "  bn eval --x x.npy --mode inference --running-mean m.npy \\\n"
+    "          --running-var v.npy\n"
     "  make_x | bn eval --x - -o - > y.npy\n";
 
 struct EvalOptions {
@@ -116,8 +116,8 @@ void AddEvalCommand(const CommandRegistry& registry) {
   AddModeOption(*command, options->mode);
   command
       ->add_option("--outputs", options->outputs,
-                   "of y,mean,var,inv_std,running_mean,running_var,dx,dgamma,"
-                   "dbeta (y, or all that the inputs allow)")
+                   "which of y, mean, var, inv_std, running_mean, running_var, "
+                   "dx, dgamma, dbeta (y, or all that the inputs allow)")
       ->group("Results");
   command
       ->add_option("--batch-count", options->batch_count,

@@ -21,6 +21,24 @@ std::string FlagOf(Role role) {
   return "--" + name;
 }
 
+std::string MeaningOf(Role role) {
+  switch (role) {
+    case Role::kX:
+      return "the batch";
+    case Role::kGamma:
+      return "scale (ones)";
+    case Role::kBeta:
+      return "shift (zeros)";
+    case Role::kDy:
+      return "gradient of the loss by y";
+    case Role::kRunningMean:
+    case Role::kRunningVar:
+      return "before the batch";
+    default:
+      return "";
+  }
+}
+
 bool Contains(std::span<const Role> roles, Role role) {
   return std::ranges::find(roles, role) != roles.end();
 }
@@ -50,7 +68,7 @@ absl::StatusOr<TensorsByRole> ReadArchive(const InputOptions& options,
 void AddInputOptions(CLI::App& command, std::span<const Role> roles,
                      InputOptions& options) {
   for (const Role role : roles) {
-    command.add_option(FlagOf(role), options.files[role])
+    command.add_option(FlagOf(role), options.files[role], MeaningOf(role))
         ->type_name("FILE")
         ->group(kGroup);
   }

@@ -14,14 +14,14 @@
 namespace batchnorm::cli {
 
 struct LayerOptions {
-  std::string preset;              // "" for none
-  std::optional<double> momentum;  // in the preset's sense
-  std::optional<double> eps;
-  std::optional<double> new_weight;
+  std::string preset = {};              // "" for none
+  std::optional<double> momentum = {};  // in the preset's sense
+  std::optional<double> eps = {};
+  std::optional<double> new_weight = {};
   bool cumulative = false;
-  std::optional<std::uint32_t> ddof;
-  std::string axes;        // "1" or "0,2"; "" for the default
-  std::string degenerate;  // "" for the default
+  std::optional<std::uint32_t> ddof = {};
+  std::string axes = {};        // "1" or "0,2"; "" for the default
+  std::string degenerate = {};  // "" for the default
 };
 
 void AddLayerOptions(CLI::App& command, LayerOptions& options);

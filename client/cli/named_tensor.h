@@ -2,6 +2,7 @@
 #ifndef BATCHNORMD_CLIENT_CLI_NAMED_TENSOR_H_
 #define BATCHNORMD_CLIENT_CLI_NAMED_TENSOR_H_
 
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
@@ -33,6 +34,8 @@ struct ReadOptions {
   // Which members of an archive to decode; empty means all.
   std::function<bool(std::string_view name)> wanted = {};
   PipeFormat input_format = PipeFormat::kNpy;
+  // What an archive may expand to in all; empty: what npz.h says.
+  std::optional<std::uint64_t> most_expanded = {};
 };
 
 inline bool Wants(const ReadOptions& options, std::string_view name) {

@@ -50,6 +50,11 @@ Zip Open(ZipSource& source, int flags, zip_error_t* error) {
 }
 
 absl::StatusOr<Zip> OpenToRead(std::string_view bytes) {
+  // libzip would take no bytes at all for an empty archive.
+  if (!bytes.starts_with("PK")) {
+    return ToStatus({"not a npz archive", "a zip archive begins with 'PK'",
+                     "write it with numpy.savez"});
+  }
   zip_error_t error;
   zip_error_init(&error);
   ZipSource source(
@@ -58,12 +63,8 @@ absl::StatusOr<Zip> OpenToRead(std::string_view bytes) {
   if (source != nullptr) zip = Open(source, ZIP_RDONLY, &error);
   const std::string why = zip_error_strerror(&error);
   zip_error_fini(&error);
-  if (zip != nullptr) return zip;
-  if (!bytes.starts_with("PK")) {
-    return ToStatus({"not a npz archive", "a zip archive begins with 'PK'",
-                     "write it with numpy.savez"});
-  }
-  return Damaged(why);
+  if (zip == nullptr) return Damaged(why);
+  return zip;
 }
 
 // One entry of the archive's directory.
@@ -191,7 +192,8 @@ absl::StatusOr<Archive> ParseNpz(std::string_view bytes,
   if (!zip.ok()) return zip.status();
   const auto entries = ListEntries(zip->get());
   if (!entries.ok()) return entries.status();
-  const std::uint64_t most = MostExpandedBytes(bytes.size());
+  const std::uint64_t most =
+      options.most_expanded.value_or(MostExpandedBytes(bytes.size()));
   std::uint64_t expanded = 0;
   Archive archive;
   for (const Entry& entry : *entries) {

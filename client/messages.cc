@@ -102,9 +102,9 @@ BatchStatistics Read(const v1::BatchStatistics& proto, ResponseReader& reader) {
 }
 
 template <typename Native>
-absl::StatusOr<Native> Checked(Native&& native, const ResponseReader& reader) {
+absl::StatusOr<Native> Checked(Native native, const ResponseReader& reader) {
   if (!reader.status().ok()) return reader.status();
-  return std::move(native);
+  return native;
 }
 
 }  // namespace

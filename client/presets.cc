@@ -116,6 +116,7 @@ absl::StatusOr<PresetResult> Preset(std::string_view framework,
 
 std::vector<std::string> PresetNames() {
   std::vector<std::string> names;
+  names.reserve(kConventions.size());
   for (const Convention& convention : kConventions) {
     names.emplace_back(convention.name);
   }

@@ -40,7 +40,9 @@ void ResponseReader::Refuse(const v1::Tensor& tensor, const char* field,
 }
 
 Tensor ResponseReader::Read(v1::Tensor&& tensor, const char* field) {
-  if (IsComplete(tensor)) return *wire::FromProto(std::move(tensor));
+  if (IsComplete(tensor)) {
+    return wire::FromProto(std::move(tensor)).value_or(Tensor());
+  }
   Refuse(tensor, field, "a known dtype and the bytes that dtype and shape ask");
   return {};
 }

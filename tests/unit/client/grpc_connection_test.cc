@@ -233,6 +233,7 @@ TEST_F(GrpcConnectionTest, UnixSocketsAreTargets) {
 TEST_F(GrpcConnectionTest, OneConnectionServesManyThreads) {
   const auto connection = MakeConnection({.target = server_.address()});
   std::vector<std::thread> threads;
+  threads.reserve(8);
   for (int i = 0; i < 8; ++i) {
     threads.emplace_back([&connection] {
       for (int k = 0; k < 20; ++k) {

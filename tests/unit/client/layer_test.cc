@@ -81,6 +81,7 @@ class LayerTest : public ::testing::Test {
 
   std::vector<std::uint64_t> ForwardSteps() const {
     std::vector<std::uint64_t> steps;
+    steps.reserve(forwards_.size());
     for (const auto& request : forwards_) steps.push_back(request.step());
     return steps;
   }
@@ -292,6 +293,7 @@ TEST_F(LayerTest, ResumeNeverGoesBackSilently) {
 TEST_F(LayerTest, ForwardsOfManyThreadsTakeOneStepEach) {
   Layer layer = MakeLayer();
   std::vector<std::thread> threads;
+  threads.reserve(4);
   for (int i = 0; i < 4; ++i) {
     threads.emplace_back([&layer] {
       for (int k = 0; k < 50; ++k) {

@@ -77,7 +77,7 @@ class ScriptedServer final : private v1::BatchNormService::Service {
     received_.push_back(request->SerializeAsString());
     released_.wait(lock, [this] { return !hangs_; });
     if (failures_.empty()) return grpc::Status::OK;
-    const grpc::Status failure = failures_.front();
+    grpc::Status failure = failures_.front();
     failures_.pop_front();
     return failure;
   }

@@ -372,6 +372,7 @@ TEST_F(ServerTest, StepsOfManyThreadsAreTakenOnceEach) {
   auto layer = OpenLayer();
   ASSERT_THAT(layer, IsOk());
   std::vector<std::thread> threads;
+  threads.reserve(4);
   for (unsigned i = 0; i < 4; ++i) {
     threads.emplace_back([&layer, i] {
       for (unsigned k = 0; k < 10; ++k) {

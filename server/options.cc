@@ -59,7 +59,9 @@ class Flags {
       : options_(options),
         idle_ttl_seconds_(absl::ToDoubleSeconds(options.server.idle_ttl)),
         drain_seconds_(absl::ToDoubleSeconds(options.drain)) {
-    app_.option_defaults()->group("");
+    // Scripts append to each other's flags: the last one holds.
+    app_.option_defaults()->multi_option_policy(
+        CLI::MultiOptionPolicy::TakeLast);
     app_.set_help_flag("-h,--help", "Show this and exit")->group("Other");
     app_.set_version_flag("--version", "batchnormd " BN_VERSION,
                           "Show the version and exit")
@@ -83,6 +85,8 @@ class Flags {
     }
     options_.server.idle_ttl = absl::Seconds(idle_ttl_seconds_);
     options_.drain = absl::Seconds(drain_seconds_);
+    options_.log_format =
+        log_format_ == "json" ? LogFormat::kJson : LogFormat::kHuman;
     return std::nullopt;
   }
 
@@ -93,6 +97,7 @@ class Flags {
                     "repeat it, or use commas, to listen on several")
         ->default_str(options_.server.listen.front())
         ->delimiter(',')
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
         ->envname("BN_LISTEN")
         ->type_name("ADDRESS")
         ->group("Listening");
@@ -138,13 +143,10 @@ class Flags {
   }
 
   void AddLog() {
-    const std::map<std::string, LogFormat> formats = {
-        {"human", LogFormat::kHuman}, {"json", LogFormat::kJson}};
-    app_.add_option("--log-format", options_.log_format,
+    app_.add_option("--log-format", log_format_,
                     "Lines for people or for machines")
-        ->transform(CLI::Transformer(formats).description(""))
-        ->check(CLI::IsMember(formats).description(""))
-        ->default_str("human")
+        ->check(CLI::IsMember({"human", "json"}).description(""))
+        ->capture_default_str()
         ->envname("BN_LOG_FORMAT")
         ->type_name("human|json")
         ->group("Log, on standard error");
@@ -196,6 +198,7 @@ class Flags {
   Options& options_;
   double idle_ttl_seconds_;
   double drain_seconds_;
+  std::string log_format_ = "human";
   CLI::App app_{kDescription, "batchnormd"};
 };
 

@@ -341,6 +341,17 @@ TEST_F(BackwardTest, NonFiniteXOfAPropagatingSessionGivesNanInItsChannel) {
   EXPECT_EQ(result->dbeta[0], 3);
 }
 
+TEST_F(BackwardTest, ResentXThatNoForwardWouldHaveTakenIsRefused) {
+  SessionConfig config = Config(2);
+  config.step_window = 1;
+  const auto session = Trained(config, 2);
+  const Tensor one_value = F64({1, 2}, {1, 2});
+  const auto result =
+      Backward(*session, Resend(Gradient(1, one_value), one_value));
+  EXPECT_THAT(result, StatusIs(Code::kInvalidArgument));
+  EXPECT_THAT(result, HasReason("TOO_FEW_VALUES"));
+}
+
 TEST_F(BackwardTest, ResentXOutsideTheWindowMayBeNonFinite) {
   SessionConfig config = Config(2);
   config.step_window = 1;

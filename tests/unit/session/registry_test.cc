@@ -1,8 +1,9 @@
 #include "server/session/registry.h"
 
 #include <atomic>
-#include <set>
+#include <barrier>
 #include <thread>
+#include <vector>
 
 #include "tests/unit/session/session_fixture.h"
 
@@ -255,6 +256,14 @@ TEST_F(RegistryTest, AnExpiredSessionMakesRoomAndReleasesItsBytes) {
   EXPECT_THAT(registry_.Create("f", Config(2)), IsOk());
 }
 
+TEST_F(RegistryTest, AnExpiredSessionEndsCallsInFlight) {
+  CreateAll({"bn"});
+  const auto session = registry_.Find("bn");
+  now_ += absl::Hours(2);
+  EXPECT_EQ(registry_.ExpireIdle(), 1);
+  EXPECT_THAT(Forward(**session, Train(1, x_)), StatusIs(Code::kNotFound));
+}
+
 TEST_F(RegistryTest, TheQuotaIsOneForAllSessions) {
   RegistryOptions options = Options();
   options.kept_input_bytes = 1000;
@@ -285,6 +294,29 @@ TEST_F(RegistryTest, ConcurrentCreatesOfOneNameGiveOneSession) {
   const auto page = registry_.List(0, "", "");
   for (const Snapshot& session : page->sessions) {
     EXPECT_EQ(session.last_step, 4u);
+  }
+}
+
+TEST_F(RegistryTest, OfConcurrentCreatesThatDifferOneWins) {
+  // Large sessions, so that they are made at the same time.
+  constexpr std::int64_t kManyChannels = 1 << 17;
+  for (int round = 0; round < 20; ++round) {
+    std::atomic<int> created = 0;
+    std::barrier start(2);
+    const auto create = [&](std::int64_t channels) {
+      start.arrive_and_wait();
+      const auto result = registry_.Create("bn", Config(channels));
+      if (result.ok()) {
+        ++created;
+      } else {
+        EXPECT_THAT(result, HasReason("CONFIG_DIFFERS"));
+      }
+    };
+    std::thread other(create, kManyChannels + 1);
+    create(kManyChannels);
+    other.join();
+    EXPECT_EQ(created, 1);
+    ASSERT_THAT(registry_.Delete("bn"), IsOk());
   }
 }
 

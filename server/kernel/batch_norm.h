@@ -121,7 +121,8 @@ void ApplyForward(const ChannelLayout& layout, std::int64_t first, TensorView x,
 
 // Eq. 19: dx = (gamma*inv_std) * (((dy - mean_dy) - mean_dy_lo)
 //                                 - ((x - mean) - mean_lo) * k).
-// dx may be x or dy. REQUIRES: equal sizes; dx has x's dtype.
+// With running statistics (count 0) it is eq. 13, gamma*inv_std*dy, and x is
+// not read. dx may be x or dy. REQUIRES: equal sizes; dx has x's dtype.
 void ApplyBackward(const ChannelLayout& layout, std::int64_t first,
                    TensorView x, TensorView dy, const Statistics& statistics,
                    const Gradients& gradients, std::span<const double> gamma,

@@ -25,8 +25,8 @@ class ChannelLayout {
     int channel_step;
   };
 
-  // REQUIRES: every size is at least 0 and their product fits in 63 bits;
-  // channel_axes are distinct and in [0, shape.size()).
+  // REQUIRES: every size is at least 0, and the product of those that are not 0
+  // fits in 63 bits; channel_axes are distinct and in [0, shape.size()).
   ChannelLayout(std::span<const std::int64_t> shape,
                 std::span<const int> channel_axes);
 

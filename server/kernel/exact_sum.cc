@@ -65,7 +65,6 @@ void ExactSum::Merge(const ExactSum& part) {
   std::int64_t* digit = digits_.data() + (part.low_ - low_) / kDigitBits;
   for (const std::int64_t addend : part.digits_) *digit++ += addend;
   pending_ += part.pending_ + 1;
-  if (pending_ >= kMaxPending) Carry();
 }
 
 Dyadic ExactSum::Value() const {

@@ -46,7 +46,8 @@ class ExactSum {
  private:
   static constexpr int kDigitBits = 32;
   static constexpr std::uint64_t kDigitMask = 0xffffffff;
-  // An addition moves a digit by less than 2^33; this many keep it in int64.
+  // An addition moves a digit by less than 2^33. After this many, or after a
+  // merge of as many more, it is still below 2^63.
   static constexpr std::uint32_t kMaxPending = 1u << 29;
 
   // Adds magnitude * 2^exponent, negated if `negative`.
@@ -96,7 +97,7 @@ inline void ExactSum::AddInteger(std::uint64_t magnitude, int exponent,
   add(digit[0], low & kDigitMask);
   add(digit[1], (low >> kDigitBits) + (high & kDigitMask));
   add(digit[2], high >> kDigitBits);
-  if (++pending_ == kMaxPending) [[unlikely]] {
+  if (++pending_ >= kMaxPending) [[unlikely]] {
     Carry();
   }
 }

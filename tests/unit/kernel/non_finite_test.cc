@@ -155,6 +155,9 @@ TEST(NonFiniteTest, InfiniteRunningStatisticsStayInfinite) {
   EXPECT_EQ(after.mean, -kInfinity);
   EXPECT_EQ(after.var, kInfinity);
   EXPECT_THAT(channel.Update({kInfinity, 1, 0}, 1.0, 1).mean, IsNan());
+  // The first of a cumulative average has weight 1, the second 1/2.
+  EXPECT_THAT(channel.Update({kInfinity, 1, 0}, std::nullopt, 1).mean, IsNan());
+  EXPECT_EQ(channel.Update({kInfinity, 1, 1}, std::nullopt, 1).mean, kInfinity);
 }
 
 TEST(NonFiniteTest, InfiniteRunningVarNormalizesToBeta) {

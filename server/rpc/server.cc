@@ -12,6 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "grpc/health/v1/health.pb.h"
 #include "server/rpc/byte_budget.h"
 #include "server/rpc/call.h"
 #include "server/rpc/call_census.h"
@@ -126,6 +127,8 @@ class Reflection : public grpc::ServerBuilderOption {
                          plugins) override {
     using Plugin = grpc::reflection::ProtoServerReflectionPlugin;
     auto plugin = std::make_unique<Plugin>();
+    // gRPC answers health calls itself; this links in their description.
+    grpc::health::v1::HealthCheckRequest::descriptor();
     std::erase_if(*plugins, [&plugin](const auto& other) {
       return other->name() == plugin->name();
     });

@@ -110,6 +110,12 @@ def bin_dir():
 
 
 @pytest.fixture(scope="session")
+def environment():
+    """clean_environment, for tests that start programs."""
+    return clean_environment
+
+
+@pytest.fixture(scope="session")
 def server(bin_dir, tmp_path_factory):
     with start_server(bin_dir, tmp_path_factory.mktemp("server")) as running:
         yield running

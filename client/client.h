@@ -38,11 +38,12 @@ namespace batchnorm::client {
 // and so may the const methods of one object.
 //
 // Error Handling: every method returns a status: the server's code and message
-// unchanged, its reason and field through client/error.h. Calls are tried again
-// as client/retry_policy.h says, always with the same request. An error with
-// code UNAVAILABLE, DEADLINE_EXCEEDED or CANCELLED, or RESOURCE_EXHAUSTED
-// without a Reason, leaves open whether the call took effect; every other one
-// has changed nothing.
+// (and the number of attempts, if there were several), its reason and field
+// through client/error.h. Calls are tried again as client/retry_policy.h says,
+// always with the same request. An error with code UNAVAILABLE,
+// DEADLINE_EXCEEDED or CANCELLED, or RESOURCE_EXHAUSTED without a Reason,
+// leaves open whether the call took effect; every other one has changed
+// nothing.
 class Client {
  public:
   explicit Client(std::shared_ptr<Connection> connection);

@@ -203,7 +203,7 @@ TEST(StatusCodec, ADetailThatDoesNotParseIsAbsent) {
 }
 
 TEST(StatusCodec, UnknownCodesAreUnknown) {
-  for (const int code : {-1, 17, 99, std::numeric_limits<int>::max()}) {
+  for (const int code : {-1, 17, 31}) {  // all that the enum can hold
     const absl::Status status =
         FromGrpcStatus(grpc::Status(static_cast<grpc::StatusCode>(code), "m"));
     EXPECT_EQ(status.code(), absl::StatusCode::kUnknown) << code;

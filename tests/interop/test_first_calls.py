@@ -37,6 +37,12 @@ def read_replies(text):
     return replies
 
 
+def test_the_readme_quotes_these_calls():
+    calls = SCRIPT.read_text().split("BatchNormService\n\n", 1)[1].split("\n")
+    quoted = "\n".join(f"    {line}" if line else "" for line in calls)
+    assert quoted in (SCRIPT.parents[2] / "README.md").read_text()
+
+
 @pytest.fixture(scope="module")
 def output(server):
     done = subprocess.run([str(SCRIPT), server.address], timeout=120,

@@ -117,7 +117,7 @@ TEST_P(QuotesTest, AreTheCompiledText) {
 INSTANTIATE_TEST_SUITE_P(Documents, QuotesTest,
                          ::testing::Values("client/client.h", "client/layer.h",
                                            "client/mock_connection.h",
-                                           "client/README.md"));
+                                           "client/README.md", "README.md"));
 
 // Runs a program that is built beside this test; returns what it printed.
 std::string OutputOf(const std::string& program, const std::string& argument) {

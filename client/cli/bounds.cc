@@ -309,6 +309,15 @@ TruthOfBatch::TruthOfBatch(const client::EvaluateArgs& args,
 
 TruthOfBatch::~TruthOfBatch() = default;
 
+double TruthOfBatch::Condition() const {
+  double worst = 0;
+  for (std::size_t c = 0; c < batch_->mean_abs_x.size(); ++c) {
+    worst =
+        std::max(worst, batch_->mean_abs_x[c] * batch_->statistics.inv_std[c]);
+  }
+  return worst;
+}
+
 std::optional<Expected> TruthOfBatch::Expect(Role role, Dtype dtype) const {
   switch (role) {
     case Role::kY:

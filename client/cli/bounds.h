@@ -47,6 +47,10 @@ class TruthOfBatch {
   // the evaluation did not give it. Valid as long as this object is.
   std::optional<Expected> Expect(Role role, Dtype dtype) const;
 
+  // The greatest mean|x| * inv_std of a channel: how many times the rounding of
+  // a mean is magnified in x_hat. 0 without channels.
+  double Condition() const;
+
  private:
   struct Batch;
   std::unique_ptr<const Batch> batch_;

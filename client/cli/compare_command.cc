@@ -216,6 +216,19 @@ std::vector<NamedComparison> CompareAll(const TensorsByRole& results,
   return comparisons;
 }
 
+// Tells of data on which the default bound asks for little.
+void NoteCondition(const TruthOfBatch& truth, const Tolerance& tolerance) {
+  constexpr double kHigh = 1000;
+  const double condition = truth.Condition();
+  if (tolerance.relative || !tolerance.with_slack || !(condition > kHigh)) {
+    return;
+  }
+  PrintNote(
+      fmt::format("|x| is {:.2g} standard deviations: the bound allows "
+                  "for a rounded mean, --ulps 4 does not",
+                  condition));
+}
+
 absl::StatusOr<int> RunCompare(const CompareOptions& options,
                                const GlobalOptions& global) {
   TensorReader reader(ReadOptionsOf(options.inputs));
@@ -230,6 +243,7 @@ absl::StatusOr<int> RunCompare(const CompareOptions& options,
   if (!answer.ok()) return answer.status();
   const TruthOfBatch truth(*args, *std::move(answer));
   const Tolerance tolerance = ToleranceOf(options);
+  NoteCondition(truth, tolerance);
   const auto comparisons = CompareAll(*results, truth, tolerance);
   const OutputFormat format = FormatOf(global);
   Print(ComparisonTable(comparisons), JsonOf(comparisons, tolerance), format);

@@ -223,6 +223,18 @@ def test_ulps_ask_for_more_than_a_float32_kernel_gives(bn):
     assert verdict["bound"] == {"ulps": 1.0, "slack": False}
 
 
+def test_a_high_condition_is_told_and_ulps_ask_for_more(bn):
+    given = inputs(1e4)
+    given["dy"] += 100
+    bn.savez("inputs.npz", **given)
+    bn.savez("mine.npz", dgamma=kernel(**given)["dgamma"])
+    words = ("compare", "mine.npz", "--inputs", "inputs.npz")
+    outcome = bn.ok(*words)
+    assert outcome.err.startswith("note: |x| is 1e+04 standard deviations")
+    outcome = bn(*words, "--ulps", "4")
+    assert (outcome.code, outcome.err) == (1, "")
+
+
 def test_the_servers_own_results_are_within_one_ulp(bn):
     given = inputs(1e5)
     bn.savez("inputs.npz", **given)

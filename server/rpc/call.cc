@@ -1,7 +1,6 @@
 #include "server/rpc/call.h"
 
 #include <chrono>
-#include <utility>
 
 #include "absl/time/clock.h"
 #include "server/rpc/error_mapping.h"
@@ -63,7 +62,7 @@ void Call::Answer() {
   if (const absl::Status alive = CheckAlive(); !alive.ok()) {
     Fail(alive);
   } else {
-    method_.answer(*this, std::exchange(request_, grpc::ByteBuffer()));
+    method_.answer(*this, request_);
   }
 }
 

@@ -44,8 +44,9 @@ struct Method {
   std::function<void(grpc::ServerContext*, grpc::ByteBuffer*, RawReplyWriter*,
                      grpc::ServerCompletionQueue*, void* tag)>
       request;
-  // Leads to exactly one Finish or Fail, now or later, on any thread.
-  std::function<void(Call&, grpc::ByteBuffer)> answer;
+  // Leads to exactly one Finish or Fail, now or later, on any thread. The bytes
+  // are the call's; it is gone when it is answered.
+  std::function<void(Call&, grpc::ByteBuffer&)> answer;
 };
 
 // What all calls of one completion queue share. Outlives them.

@@ -29,9 +29,8 @@ std::string Backpropagate(const EvaluationInputs& inputs,
                           const Gradients& gradients) {
   std::string dx(inputs.x().bytes.size(), '\0');
   kernel::ApplyBackward(
-      inputs.layout, 0, inputs.x(), inputs.call.dy->view(), statistics,
-      gradients, inputs.gamma,
-      {inputs.x().dtype, std::as_writable_bytes(std::span(dx))});
+      inputs.layout, 0, inputs.x(), inputs.dy(), statistics, gradients,
+      inputs.gamma, {inputs.x().dtype, std::as_writable_bytes(std::span(dx))});
   return dx;
 }
 
@@ -49,25 +48,26 @@ session::RunningStatistics Update(const EvaluationInputs& inputs,
 }
 
 BackwardSums SumGradients(const EvaluationInputs& inputs) {
-  const kernel::TensorView dy = inputs.call.dy->view();
-  BackwardSums sums(inputs.layout.channels(), inputs.x().dtype, dy.dtype);
-  sums.Add(inputs.layout, 0, inputs.x(), dy);
+  BackwardSums sums(inputs.layout.channels(), inputs.x().dtype,
+                    inputs.dy().dtype);
+  sums.Add(inputs.layout, 0, inputs.x(), inputs.dy());
   return sums;
 }
 
-// What needs only finished numbers, the same in both modes.
+// What needs only finished numbers, the same in both modes. The gradients are
+// read only where outputs ask for them.
 EvaluationResult Apply(const EvaluationInputs& inputs,
                        const Statistics& statistics,
-                       const std::optional<Gradients>& gradients) {
+                       const Gradients& gradients) {
   const EvaluationOutputs& outputs = inputs.call.outputs;
   EvaluationResult result;
   result.dtype = inputs.x().dtype;
   result.shape = inputs.call.x.shape;
   if (outputs.statistics) result.statistics = statistics;
-  if (outputs.dgamma) result.dgamma = gradients->dgamma;
-  if (outputs.dbeta) result.dbeta = gradients->dbeta;
+  if (outputs.dgamma) result.dgamma = gradients.dgamma;
+  if (outputs.dbeta) result.dbeta = gradients.dbeta;
   if (outputs.y) result.y = Normalize(inputs, statistics);
-  if (outputs.dx) result.dx = Backpropagate(inputs, statistics, *gradients);
+  if (outputs.dx) result.dx = Backpropagate(inputs, statistics, gradients);
   return result;
 }
 
@@ -83,7 +83,7 @@ absl::StatusOr<EvaluationResult> Train(const EvaluationInputs& inputs) {
     return status;
   }
   const Statistics statistics = kernel::FinishForward(sums, eps, degenerate);
-  std::optional<Gradients> gradients;
+  Gradients gradients;
   if (inputs.call.outputs.gradients()) {
     gradients =
         kernel::FinishBackward(sums, SumGradients(inputs), eps, degenerate);
@@ -101,7 +101,7 @@ EvaluationResult Infer(const EvaluationInputs& inputs) {
       session::ToKernel(inputs.normalization().degenerate_policy);
   const Statistics statistics = kernel::FromRunning(
       inputs.running.mean, inputs.running.var, eps, degenerate);
-  std::optional<Gradients> gradients;
+  Gradients gradients;
   if (inputs.call.outputs.gradients()) {
     gradients = kernel::FinishInferenceBackward(SumGradients(inputs),
                                                 statistics, eps, degenerate);

@@ -23,6 +23,11 @@ struct EvaluationInputs {
     return call.normalization;
   }
   kernel::TensorView x() const { return call.x.view(); }
+  // No bytes where the call has no dy.
+  kernel::TensorView dy() const {
+    return call.dy ? call.dy->view()
+                   : kernel::TensorView{kernel::Dtype::kF64, {}};
+  }
 };
 
 // Every error of Evaluate that does not depend on the values in x and dy.

@@ -100,6 +100,7 @@ absl::Status Listeners::CheckBound() const {
 
 std::vector<std::string> Listeners::addresses() const {
   std::vector<std::string> addresses;
+  addresses.reserve(listeners_.size());
   for (const Listener& listener : listeners_) {
     addresses.push_back(
         IsUnix(listener.address)

@@ -9,9 +9,12 @@ namespace batchnorm::rpc {
 
 using Traits = grpc::SerializationTraits<google::protobuf::Message>;
 
-absl::Status Parse(grpc::ByteBuffer bytes, google::protobuf::Message& request) {
+absl::Status Parse(grpc::ByteBuffer& bytes,
+                   google::protobuf::Message& request) {
   const std::size_t size = bytes.Length();
-  if (Traits::Deserialize(&bytes, &request).ok()) return absl::OkStatus();
+  const bool parsed = Traits::Deserialize(&bytes, &request).ok();
+  bytes.Clear();
+  if (parsed) return absl::OkStatus();
   return session::MakeError(
       absl::StatusCode::kInvalidArgument,
       absl::StrCat("expected a ", request.GetTypeName(), ", got ", size,

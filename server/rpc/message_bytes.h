@@ -11,8 +11,8 @@
 namespace batchnorm::rpc {
 
 // INVALID_ARGUMENT `MALFORMED_REQUEST` if the bytes are not that message.
-// Gives the buffer's memory back.
-absl::Status Parse(grpc::ByteBuffer bytes, google::protobuf::Message& request);
+// Empties the buffer, whose memory the message has no need of.
+absl::Status Parse(grpc::ByteBuffer& bytes, google::protobuf::Message& request);
 
 // INTERNAL if the message is larger than protobuf can write (2 GiB).
 absl::StatusOr<grpc::ByteBuffer> Serialize(

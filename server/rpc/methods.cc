@@ -32,11 +32,11 @@ class MethodTable {
       : service_(service), registry_(registry) {}
 
   template <typename Request, typename Reply>
-  void AddSessionCall(std::string name, RequestMember request,
+  void AddSessionCall(const std::string& name, RequestMember request,
                       absl::StatusOr<Reply> (*handler)(session::Registry&,
                                                        const Request&)) {
     Add<Request, Reply>(
-        std::move(name), request, false,
+        name, request, false,
         [handler, registry = &registry_](const Request& message,
                                          const Responder<Reply>& respond) {
           respond(handler(*registry, message));
@@ -44,10 +44,10 @@ class MethodTable {
   }
 
   template <typename Request, typename Reply>
-  void AddTensorCall(std::string name, RequestMember request,
+  void AddTensorCall(const std::string& name, RequestMember request,
                      void (*handler)(session::Registry&, Request,
                                      const Responder<Reply>&)) {
-    Add<Request, Reply>(std::move(name), request, true,
+    Add<Request, Reply>(name, request, true,
                         [handler, registry = &registry_](
                             Request message, const Responder<Reply>& respond) {
                           handler(*registry, std::move(message), respond);
@@ -55,10 +55,10 @@ class MethodTable {
   }
 
   template <typename Request, typename Reply>
-  void Add(std::string name, RequestMember request, bool carries_tensors,
+  void Add(const std::string& name, RequestMember request, bool carries_tensors,
            std::function<void(Request, Responder<Reply>)> handler) {
     methods_.push_back(
-        {.name = std::move(name),
+        {.name = name,
          .carries_tensors = carries_tensors,
          .request =
              [request, service = &service_](

@@ -43,11 +43,11 @@ class Responder {
 
 // The `answer` of a Method.
 template <typename Request, typename Reply>
-std::function<void(Call&, grpc::ByteBuffer)> AnswerWith(
+std::function<void(Call&, grpc::ByteBuffer&)> AnswerWith(
     std::function<void(Request, Responder<Reply>)> handler) {
-  return [handler = std::move(handler)](Call& call, grpc::ByteBuffer bytes) {
+  return [handler = std::move(handler)](Call& call, grpc::ByteBuffer& bytes) {
     Request request;
-    const absl::Status parsed = Parse(std::move(bytes), request);
+    const absl::Status parsed = Parse(bytes, request);
     if (!parsed.ok()) return call.Fail(parsed);
     handler(std::move(request), Responder<Reply>(call));
   };

@@ -205,9 +205,7 @@ const BadEvaluate kBadEvaluates[] = {
     {"BAD_TENSOR", "x.data", v1::MODE_TRAIN,
      [](Request& r) { r.mutable_x()->mutable_data()->pop_back(); }},
     {"BAD_TENSOR", "dy.shape", v1::MODE_TRAIN,
-     [](Request& r) {
-       *r.mutable_dy() = F64({1, 2}, {1, 2});
-     }},
+     [](Request& r) { *r.mutable_dy() = F64({1, 2}, {1, 2}); }},
     {"BAD_TENSOR", "gamma.data", v1::MODE_TRAIN,
      [](Request& r) { r.mutable_gamma()->mutable_data()->pop_back(); }},
     {"BAD_TENSOR", "running_statistics.var", v1::MODE_INFERENCE,

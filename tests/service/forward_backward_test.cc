@@ -281,21 +281,13 @@ const BadForward kBadForwards[] = {
     {"UNKNOWN_MODE", "mode",
      [](v1::ForwardRequest& r) { r.set_mode(static_cast<v1::Mode>(7)); }},
     {"WRONG_CHANNELS", "x.shape",
-     [](v1::ForwardRequest& r) {
-       *r.mutable_x() = F64({1, 2}, {1, 2});
-     }},
+     [](v1::ForwardRequest& r) { *r.mutable_x() = F64({1, 2}, {1, 2}); }},
     {"WRONG_CHANNELS", "gamma.shape",
-     [](v1::ForwardRequest& r) {
-       *r.mutable_gamma() = Channels({1, 2});
-     }},
+     [](v1::ForwardRequest& r) { *r.mutable_gamma() = Channels({1, 2}); }},
     {"WRONG_CHANNELS", "beta.shape",
-     [](v1::ForwardRequest& r) {
-       *r.mutable_beta() = Channels({1, 2});
-     }},
+     [](v1::ForwardRequest& r) { *r.mutable_beta() = Channels({1, 2}); }},
     {"BAD_CHANNEL_AXES", "x.shape",
-     [](v1::ForwardRequest& r) {
-       *r.mutable_x() = F64({3}, {1, 2, 3});
-     }},
+     [](v1::ForwardRequest& r) { *r.mutable_x() = F64({3}, {1, 2, 3}); }},
     {"BAD_NEW_WEIGHT", "new_weight",
      [](v1::ForwardRequest& r) { r.set_new_weight(std::nan("")); }},
     {"BAD_RANK", "rank", [](v1::ForwardRequest& r) { r.set_rank(1); }},
@@ -308,9 +300,7 @@ const BadForward kBadForwards[] = {
        *r.mutable_x() = ToTensor(values);
      }},
     {"TOO_FEW_VALUES", "x",
-     [](v1::ForwardRequest& r) {
-       *r.mutable_x() = F64({1, 3}, {1, 2, 3});
-     }},
+     [](v1::ForwardRequest& r) { *r.mutable_x() = F64({1, 3}, {1, 2, 3}); }},
 };
 
 TEST_F(ForwardBackward, ABadForwardIsRefusedNamingItsFieldAndChangesNothing) {
@@ -360,9 +350,7 @@ struct BadBackward {
 const BadBackward kBadBackwards[] = {
     {"BAD_TENSOR", "dy", [](v1::BackwardRequest& r) { r.clear_dy(); }},
     {"BAD_TENSOR", "dy.shape",
-     [](v1::BackwardRequest& r) {
-       *r.mutable_dy() = F64({1, 3}, {1, 2, 3});
-     }},
+     [](v1::BackwardRequest& r) { *r.mutable_dy() = F64({1, 3}, {1, 2, 3}); }},
     {"BAD_TENSOR", "dy.data",
      [](v1::BackwardRequest& r) { r.mutable_dy()->clear_data(); }},
     {"UNKNOWN_DTYPE", "dy.dtype",

@@ -1,6 +1,6 @@
 #include "server/session/backward_pass.h"
 
-#include <cassert>
+#include <cstdlib>
 #include <optional>
 #include <span>
 #include <string>
@@ -17,7 +17,7 @@ namespace {
 kernel::ForwardSums ParseSums(const KeptInput& input) {
   std::optional<kernel::ForwardSums> sums =
       kernel::ForwardSums::Parse(input.sums);
-  assert(sums.has_value() && "Parse reads what Serialize has written");
+  if (!sums.has_value()) std::abort();  // Parse reads what Serialize wrote
   return *std::move(sums);
 }
 
@@ -39,16 +39,17 @@ std::string ApplyGradients(const KeptInput& input, const Tensor& dy,
 
 }  // namespace
 
-absl::StatusOr<KeptInput> SumResentInput(const BackwardCall& call,
+absl::StatusOr<KeptInput> SumResentInput(const Tensor& x,
+                                         const std::optional<Tensor>& gamma,
                                          const SessionConfig& config,
                                          const TensorLimits& limits) {
-  absl::StatusOr<CheckedInput> input = CheckResentInput(call, config, limits);
+  absl::StatusOr<CheckedInput> input = CheckInput(x, gamma, config, limits);
   if (!input.ok()) return input.status();
-  kernel::ForwardSums sums(config.channels, call.x->dtype);
-  sums.Add(input->layout, 0, call.x->view());
+  kernel::ForwardSums sums(config.channels, x.dtype);
+  sums.Add(input->layout, 0, x.view());
   const absl::Status refused = RefuseDegenerate(sums, config.normalization);
   if (!refused.ok()) return refused;
-  return KeptInput{*call.x, std::move(input->layout), std::move(input->gamma),
+  return KeptInput{x, std::move(input->layout), std::move(input->gamma),
                    sums.Serialize()};
 }
 

@@ -5,6 +5,7 @@
 #define BATCHNORMD_SERVER_SESSION_BACKWARD_PASS_H_
 
 #include <cstdint>
+#include <optional>
 
 #include "absl/status/statusor.h"
 #include "server/session/config.h"
@@ -16,8 +17,8 @@ namespace batchnorm::session {
 
 // The x and gamma of a Backward that brings them, checked and summed. NaN and
 // Inf pass. INVALID_ARGUMENT as for a Forward of the same x and gamma.
-// REQUIRES: call.x is set.
-absl::StatusOr<KeptInput> SumResentInput(const BackwardCall& call,
+absl::StatusOr<KeptInput> SumResentInput(const Tensor& x,
+                                         const std::optional<Tensor>& gamma,
                                          const SessionConfig& config,
                                          const TensorLimits& limits);
 

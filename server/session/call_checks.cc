@@ -44,7 +44,9 @@ absl::Status CheckRank(std::uint32_t rank, const SessionConfig& config) {
 }
 
 absl::Status CheckNewWeight(std::optional<double> new_weight) {
-  if (std::isfinite(new_weight.value_or(0))) return absl::OkStatus();
+  if (!new_weight.has_value() || std::isfinite(*new_weight)) {
+    return absl::OkStatus();
+  }
   return InvalidField("new_weight", "BAD_NEW_WEIGHT",
                       "expected a finite number, got " + Text(*new_weight));
 }
@@ -92,18 +94,6 @@ absl::StatusOr<kernel::ChannelLayout> CheckX(const Tensor& x,
                                    layout->channels(), " in ", Text(x.shape)));
 }
 
-absl::StatusOr<CheckedInput> CheckInput(const Tensor& x,
-                                        const std::optional<Tensor>& gamma,
-                                        const SessionConfig& config,
-                                        const TensorLimits& limits) {
-  absl::StatusOr<kernel::ChannelLayout> layout = CheckX(x, config, limits);
-  if (!layout.ok()) return layout.status();
-  absl::StatusOr<std::vector<double>> values =
-      CheckParameter(gamma, "gamma", config.channels, limits);
-  if (!values.ok()) return values.status();
-  return CheckedInput{*std::move(layout), *std::move(values)};
-}
-
 absl::Status CheckForwardArguments(const ForwardCall& call,
                                    const SessionConfig& config,
                                    const TensorLimits& limits) {
@@ -142,10 +132,16 @@ absl::Status CheckBackward(const BackwardCall& call,
   return status;
 }
 
-absl::StatusOr<CheckedInput> CheckResentInput(const BackwardCall& call,
-                                              const SessionConfig& config,
-                                              const TensorLimits& limits) {
-  return CheckInput(*call.x, call.gamma, config, limits);
+absl::StatusOr<CheckedInput> CheckInput(const Tensor& x,
+                                        const std::optional<Tensor>& gamma,
+                                        const SessionConfig& config,
+                                        const TensorLimits& limits) {
+  absl::StatusOr<kernel::ChannelLayout> layout = CheckX(x, config, limits);
+  if (!layout.ok()) return layout.status();
+  absl::StatusOr<std::vector<double>> values =
+      CheckParameter(gamma, "gamma", config.channels, limits);
+  if (!values.ok()) return values.status();
+  return CheckedInput{*std::move(layout), *std::move(values)};
 }
 
 absl::Status CheckGradientShape(const Tensor& dy, const Tensor& x) {

@@ -4,6 +4,7 @@
 #ifndef BATCHNORMD_SERVER_SESSION_CALL_CHECKS_H_
 #define BATCHNORMD_SERVER_SESSION_CALL_CHECKS_H_
 
+#include <optional>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -38,11 +39,11 @@ absl::Status CheckBackward(const BackwardCall& call,
                            const SessionConfig& config,
                            const TensorLimits& limits);
 
-// As CheckForward, for the x and gamma of a Backward that brings them.
-// REQUIRES: call.x is set.
-absl::StatusOr<CheckedInput> CheckResentInput(const BackwardCall& call,
-                                              const SessionConfig& config,
-                                              const TensorLimits& limits);
+// As CheckForward, for x and gamma alone.
+absl::StatusOr<CheckedInput> CheckInput(const Tensor& x,
+                                        const std::optional<Tensor>& gamma,
+                                        const SessionConfig& config,
+                                        const TensorLimits& limits);
 
 // INVALID_ARGUMENT `BAD_TENSOR` unless dy has x's shape.
 absl::Status CheckGradientShape(const Tensor& dy, const Tensor& x);

@@ -56,7 +56,7 @@ absl::Status CheckStepWindow(std::uint32_t step_window) {
 absl::Status Validate(const Normalization& normalization,
                       std::string_view prefix) {
   const std::string within(prefix);
-  const absl::Status axes =
+  absl::Status axes =
       CheckAxes(normalization.channel_axes, within + "channel_axes");
   if (!axes.ok()) return axes;
   if (!std::isfinite(normalization.eps) || normalization.eps < 0) {
@@ -64,10 +64,10 @@ absl::Status Validate(const Normalization& normalization,
         within + "eps",
         "expected a finite number, at least 0, got " + Text(normalization.eps));
   }
-  if (!std::isfinite(normalization.new_weight.value_or(0))) {
-    return BadConfig(
-        within + "new_weight",
-        "expected a finite number, got " + Text(*normalization.new_weight));
+  const std::optional<double> new_weight = normalization.new_weight;
+  if (new_weight.has_value() && !std::isfinite(*new_weight)) {
+    return BadConfig(within + "new_weight",
+                     "expected a finite number, got " + Text(*new_weight));
   }
   if (normalization.running_ddof > 1) {
     return BadConfig(

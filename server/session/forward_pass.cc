@@ -21,7 +21,7 @@ std::shared_ptr<const KeptInput> InputToKeep(const Tensor& x,
 absl::Status Refuse(const Tensor& x, const kernel::ChannelLayout& layout,
                     const Batch& batch, const SessionConfig& config) {
   if (config.non_finite_policy == NonFinitePolicy::kReject) {
-    const absl::Status finite = RefuseNonFinite(x, layout, batch.statistics);
+    absl::Status finite = RefuseNonFinite(x, layout, batch.statistics);
     if (!finite.ok()) return finite;
   }
   return RefuseDegenerate(batch.sums, config.normalization);

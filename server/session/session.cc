@@ -73,7 +73,8 @@ struct Session::State {
   absl::StatusOr<ForwardResult> Infer(const ForwardCall& call,
                                       const CheckedForward& checked);
   absl::StatusOr<BackwardResult> Backward(const BackwardCall& call);
-  absl::StatusOr<Input> ResentInput(const BackwardCall& call) const;
+  absl::StatusOr<Input> ResentInput(const BackwardCall& call,
+                                    const Tensor& x) const;
 
   // Each of these takes the mutex.
   absl::Status LookAhead(const ForwardCall& call) const;
@@ -237,7 +238,7 @@ absl::StatusOr<BackwardResult> Session::State::Backward(
   const absl::Status checked = CheckBackward(call, config, limits);
   if (!checked.ok()) return checked;
   const absl::StatusOr<Input> input =
-      call.x.has_value() ? ResentInput(call) : UseKept(call);
+      call.x.has_value() ? ResentInput(call, *call.x) : UseKept(call);
   if (!input.ok()) return input.status();
   absl::StatusOr<BackwardResult> result =
       Differentiate(**input, call, config, limits);
@@ -245,11 +246,12 @@ absl::StatusOr<BackwardResult> Session::State::Backward(
   return result;
 }
 
-absl::StatusOr<Input> Session::State::ResentInput(
-    const BackwardCall& call) const {
+absl::StatusOr<Input> Session::State::ResentInput(const BackwardCall& call,
+                                                  const Tensor& x) const {
   const absl::Status hopeful = CheckResent(call, nullptr);
   if (!hopeful.ok()) return hopeful;
-  absl::StatusOr<KeptInput> input = SumResentInput(call, config, limits);
+  absl::StatusOr<KeptInput> input =
+      SumResentInput(x, call.gamma, config, limits);
   if (!input.ok()) return input.status();
   const Digest digest = DigestOf(call.rank, *input);
   const absl::Status same = CheckResent(call, &digest);
@@ -290,6 +292,8 @@ Session::Session(std::string name, SessionConfig config,
 
 Session::~Session() = default;
 
+// NOLINTBEGIN(performance-unnecessary-value-param): a completion that runs
+// later will keep both.
 void Session::Forward(ForwardCall call, Completion<ForwardResult> done) {
   done(state_->Forward(call));
 }
@@ -297,10 +301,11 @@ void Session::Forward(ForwardCall call, Completion<ForwardResult> done) {
 void Session::Backward(BackwardCall call, Completion<BackwardResult> done) {
   done(state_->Backward(call));
 }
+// NOLINTEND(performance-unnecessary-value-param)
 
 absl::Status Session::Update(std::uint32_t world_size,
                              std::uint64_t expected_step) {
-  const absl::Status supported = CheckWorldSize(world_size, "world_size");
+  absl::Status supported = CheckWorldSize(world_size, "world_size");
   if (!supported.ok()) return supported;
   std::lock_guard lock(state_->mutex);
   if (state_->closed) return SessionNotFound(name(), "name");

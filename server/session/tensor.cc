@@ -122,6 +122,7 @@ absl::StatusOr<kernel::ChannelLayout> MakeLayout(
     const Tensor& x, const std::vector<std::int32_t>& channel_axes) {
   const auto rank = static_cast<int>(x.shape.size());
   std::vector<int> axes;
+  axes.reserve(channel_axes.size());
   for (const std::int32_t axis : channel_axes) {
     axes.push_back(axis < 0 ? axis + rank : axis);
   }

@@ -282,9 +282,10 @@ TEST_F(BackwardTest, NonFiniteDyPropagatesWithinItsChannel) {
     const std::vector<double> dx = Numbers(result->dtype, result->dx);
     EXPECT_FALSE(std::isfinite(result->dbeta[0]));
     EXPECT_TRUE(std::isnan(result->dgamma[0]) || std::isinf(result->dgamma[0]));
-    for (const std::size_t i : {0, 2, 4, 6}) EXPECT_TRUE(std::isnan(dx[i]));
+    for (const std::size_t i : {0u, 2u, 4u, 6u}) EXPECT_TRUE(std::isnan(dx[i]));
     EXPECT_EQ(result->dbeta[1], 11);
-    for (const std::size_t i : {1, 3, 5, 7}) EXPECT_TRUE(std::isfinite(dx[i]));
+    for (const std::size_t i : {1u, 3u, 5u, 7u})
+      EXPECT_TRUE(std::isfinite(dx[i]));
   }
 }
 

@@ -26,6 +26,7 @@ Tensor DyOf(std::uint64_t step) { return BatchOf(1000 + step); }
 template <typename Work>
 void InThreads(int count, const Work& work) {
   std::vector<std::thread> threads;
+  threads.reserve(static_cast<std::size_t>(count));
   for (int i = 0; i < count; ++i) threads.emplace_back(work, i);
   for (std::thread& thread : threads) thread.join();
 }
@@ -170,7 +171,7 @@ class InterleavingTest : public ::testing::Test {
   }
 
   const SerialRun serial_ = RunSerially();
-  InputQuota quota_{5 * 8 * 3 * 4};  // a few inputs of the window
+  InputQuota quota_{5 * kRows * kChannels * 4};  // a few inputs of the window
   const std::shared_ptr<Session> session_ = Open(quota_, Config(kChannels));
   std::atomic<std::uint64_t> applied_ = 0;
 };

@@ -189,7 +189,8 @@ TEST_F(ForwardTest, LayoutsOfTheSameDataGiveTheSameBits) {
   // The same values as [N=2, C=2, 3] and as [N=2, 3, C=2].
   const std::vector<double> v = Normals(12, 5, 1e3);
   std::vector<double> transposed;
-  for (const std::size_t i : {0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11}) {
+  for (const std::size_t i :
+       {0u, 3u, 1u, 4u, 2u, 5u, 6u, 9u, 7u, 10u, 8u, 11u}) {
     transposed.push_back(v[i]);
   }
   const auto first = Open(quota_, Config(2));

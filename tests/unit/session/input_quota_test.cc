@@ -146,6 +146,7 @@ TEST_F(InputQuotaTest, ManyThreadsLeaveItEmpty) {
     }
   };
   std::vector<std::thread> threads;
+  threads.reserve(4);
   for (int i = 0; i < 4; ++i) threads.emplace_back(work);
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(quota_.used_bytes(), 0);

@@ -22,7 +22,8 @@ struct Channel {
 inline Channel Statistics(const std::vector<double>& x, std::size_t channels,
                           std::size_t channel, Real eps) {
   Channel result;
-  result.n = static_cast<Real>(x.size() / channels);
+  const std::size_t n = x.size() / channels;
+  result.n = static_cast<Real>(n);
   for (std::size_t i = channel; i < x.size(); i += channels) {
     result.mean += static_cast<Real>(x[i]) / result.n;
   }

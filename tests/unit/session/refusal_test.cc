@@ -27,7 +27,7 @@ class RefusalTest : public SessionTest {
   // The status of a call that must be refused and change nothing.
   absl::Status Refused(Session& session, const ForwardCall& call) {
     const Snapshot before = session.GetSnapshot(true);
-    const absl::Status status = Forward(session, call).status();
+    absl::Status status = Forward(session, call).status();
     ExpectSame(before, session.GetSnapshot(true));
     return status;
   }

@@ -25,6 +25,7 @@ class RegistryTest : public ::testing::Test {
 
   static std::vector<std::string> NamesOf(const SessionPage& page) {
     std::vector<std::string> names;
+    names.reserve(page.sessions.size());
     for (const Snapshot& session : page.sessions) names.push_back(session.name);
     return names;
   }
@@ -280,6 +281,7 @@ TEST_F(RegistryTest, TheQuotaIsOneForAllSessions) {
 
 TEST_F(RegistryTest, ConcurrentCreatesOfOneNameGiveOneSession) {
   std::vector<std::thread> threads;
+  threads.reserve(4);
   for (int i = 0; i < 4; ++i) {
     threads.emplace_back([this] {
       for (int k = 0; k < 5; ++k) {

@@ -73,7 +73,7 @@ absl::StatusOr<int> RunBackward(const BackwardOptions& options,
   });
   if (!result.ok()) return result.status();
   const std::string& session = options.args.session;
-  const absl::Status delivered = destination->Deliver(
+  absl::Status delivered = destination->Deliver(
       TensorsOf(*result, only_dx),
       fmt::format("{}: gradients of step {}", session, result->step),
       {{"session", session}, {"step", result->step}}, FormatOf(global));

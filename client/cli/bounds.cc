@@ -34,6 +34,11 @@ double ComputingEpsilon(Dtype dtype) {
   return Epsilon(dtype == Dtype::kF64 ? Dtype::kF64 : Dtype::kF32);
 }
 
+std::optional<Vector> DoublesOr(const std::optional<Tensor>& tensor) {
+  if (!tensor) return std::nullopt;
+  return ToDoubles(*tensor);
+}
+
 Vector PerChannelOr(const std::optional<Tensor>& tensor, std::size_t channels,
                     double value) {
   return tensor ? ToDoubles(*tensor) : Vector(channels, value);
@@ -84,9 +89,11 @@ struct TruthOfBatch::Batch {
   client::Normalization constants;
   client::RunningStatistics before;
   Vector x, dy, gamma, beta;
-  Vector y, dx;
-  client::EvaluateResult result;
   client::BatchStatistics statistics;
+  std::optional<client::RunningStatistics> after;
+  std::optional<Vector> y, dx;
+  bool has_gradients;
+  Vector dgamma, dbeta;
   double n = 0;  // values per channel, in either mode
   // sum|x|, sum|dy|, sum|dy x_hat| of each channel, divided by n.
   Vector mean_abs_x, mean_abs_dy, mean_abs_dy_x_hat;
@@ -99,16 +106,20 @@ TruthOfBatch::Batch::Batch(const client::EvaluateArgs& args,
       mode(args.mode),
       constants(args.normalization),
       x(ToDoubles(args.x)),
-      result(std::move(answer)),
-      statistics(*result.statistics) {
+      statistics(
+          std::move(answer.statistics).value_or(client::BatchStatistics{})),
+      after(std::move(answer.running_statistics)),
+      y(DoublesOr(answer.y)),
+      dx(DoublesOr(answer.dx)),
+      has_gradients(answer.dgamma && answer.dbeta),
+      dgamma(std::move(answer.dgamma).value_or(Vector())),
+      dbeta(std::move(answer.dbeta).value_or(Vector())) {
   const std::size_t channels = statistics.mean.size();
   gamma = PerChannelOr(args.gamma, channels, 1);
   beta = PerChannelOr(args.beta, channels, 0);
   before = args.running_statistics.value_or(
       client::RunningStatistics{Vector(channels, 0), Vector(channels, 1), 0});
   if (args.dy) dy = ToDoubles(*args.dy);
-  if (result.y) y = ToDoubles(*result.y);
-  if (result.dx) dx = ToDoubles(*result.dx);
   if (channels > 0) {
     n = static_cast<double>(x.size()) / static_cast<double>(channels);
   }
@@ -155,6 +166,7 @@ Allowance TruthOfBatch::Batch::AllowanceOf(std::size_t c,
 
 std::vector<Allowance> TruthOfBatch::Batch::AllowancesFor(Dtype dtype) const {
   std::vector<Allowance> allowances;
+  allowances.reserve(statistics.mean.size());
   for (std::size_t c = 0; c < statistics.mean.size(); ++c) {
     allowances.push_back(AllowanceOf(c, ComputingEpsilon(dtype)));
   }
@@ -178,13 +190,12 @@ double TruthOfBatch::Batch::XHatSlack(std::size_t i, std::size_t c,
 double TruthOfBatch::Batch::DgammaSlack(std::size_t c,
                                         const Allowance& a) const {
   return (a.sum + a.inv_std) * n * mean_abs_dy_x_hat[c] +
-         a.shift * std::abs((*result.dbeta)[c]);
+         a.shift * std::abs(dbeta[c]);
 }
 
 double TruthOfBatch::Batch::DxTerms(std::size_t i, std::size_t c) const {
   if (!IsTrain()) return std::abs(dy[i]);
-  return std::abs(dy[i] - (*result.dbeta)[c] / n) +
-         std::abs(XHat(i, c) * (*result.dgamma)[c] / n);
+  return std::abs(dy[i] - dbeta[c] / n) + std::abs(XHat(i, c) * dgamma[c] / n);
 }
 
 double TruthOfBatch::Batch::DxSlack(std::size_t i, std::size_t c,
@@ -193,7 +204,7 @@ double TruthOfBatch::Batch::DxSlack(std::size_t i, std::size_t c,
   if (!IsTrain()) return terms;
   return terms + a.sum * mean_abs_dy[c] +
          std::abs(XHat(i, c)) * DgammaSlack(c, a) / n +
-         XHatSlack(i, c, a) * std::abs((*result.dgamma)[c] / n);
+         XHatSlack(i, c, a) * std::abs(dgamma[c] / n);
 }
 
 Expected TruthOfBatch::Batch::Elementwise(const Vector& values) const {
@@ -213,12 +224,13 @@ Expected TruthOfBatch::Batch::PerChannel(const Vector& values) const {
 }
 
 std::optional<Expected> TruthOfBatch::Batch::ExpectY(Dtype dtype) const {
-  if (!result.y) return std::nullopt;
-  Expected expected = Elementwise(y);
-  expected.magnitude = [this](std::size_t i) {
+  if (!y) return std::nullopt;
+  const Vector& values = *y;
+  Expected expected = Elementwise(values);
+  expected.magnitude = [this, &values](std::size_t i) {
     const std::size_t c = channel(i);
-    return std::max(
-        {std::abs(y[i]), std::abs(gamma[c] * XHat(i, c)), std::abs(beta[c])});
+    return std::max({std::abs(values[i]), std::abs(gamma[c] * XHat(i, c)),
+                     std::abs(beta[c])});
   };
   expected.slack = [this, allowed = AllowancesFor(dtype)](std::size_t i) {
     const std::size_t c = channel(i);
@@ -228,14 +240,15 @@ std::optional<Expected> TruthOfBatch::Batch::ExpectY(Dtype dtype) const {
 }
 
 std::optional<Expected> TruthOfBatch::Batch::ExpectDx(Dtype dtype) const {
-  if (!result.dx) return std::nullopt;
-  Expected expected = Elementwise(dx);
+  if (!dx) return std::nullopt;
+  const Vector& values = *dx;
+  Expected expected = Elementwise(values);
   const auto factor = [this](std::size_t c) {
     return std::abs(gamma[c]) * statistics.inv_std[c];
   };
-  expected.magnitude = [this, factor](std::size_t i) {
+  expected.magnitude = [this, &values, factor](std::size_t i) {
     const std::size_t c = channel(i);
-    return std::max(std::abs(dx[i]), factor(c) * DxTerms(i, c));
+    return std::max(std::abs(values[i]), factor(c) * DxTerms(i, c));
   };
   expected.slack = [this, factor,
                     allowed = AllowancesFor(dtype)](std::size_t i) {
@@ -270,14 +283,13 @@ std::optional<Expected> TruthOfBatch::Batch::ExpectStatistics(
 
 std::optional<Expected> TruthOfBatch::Batch::ExpectRunning(Role role,
                                                            Dtype dtype) const {
-  if (!result.running_statistics) return std::nullopt;
+  if (!after) return std::nullopt;
   const bool of_mean = role == Role::kRunningMean;
   const double w = NewWeight();
   const double batch_factor = of_mean ? w : w * VarianceFactor();
   const Vector& old = of_mean ? before.mean : before.var;
   const Vector& batch = of_mean ? statistics.mean : statistics.var;
-  Expected expected = PerChannel(of_mean ? result.running_statistics->mean
-                                         : result.running_statistics->var);
+  Expected expected = PerChannel(of_mean ? after->mean : after->var);
   expected.magnitude = [&old, &batch, w, batch_factor](std::size_t c) {
     return std::max(std::abs((1 - w) * old[c]),
                     std::abs(batch_factor * batch[c]));
@@ -292,9 +304,9 @@ std::optional<Expected> TruthOfBatch::Batch::ExpectRunning(Role role,
 
 std::optional<Expected> TruthOfBatch::Batch::ExpectGradients(
     Role role, Dtype dtype) const {
-  if (!result.dgamma || !result.dbeta) return std::nullopt;
+  if (!has_gradients) return std::nullopt;
   const bool of_gamma = role == Role::kDgamma;
-  Expected expected = PerChannel(of_gamma ? *result.dgamma : *result.dbeta);
+  Expected expected = PerChannel(of_gamma ? dgamma : dbeta);
   expected.slack = [this, of_gamma,
                     allowed = AllowancesFor(dtype)](std::size_t c) {
     const Allowance a = allowed[c];

@@ -236,7 +236,7 @@ absl::StatusOr<int> RunCompare(const CompareOptions& options,
   if (!results.ok()) return results.status();
   auto args = ReadArgs(options, reader);
   if (!args.ok()) return args.status();
-  const absl::Status comparable = CheckComparable(*results, *args);
+  absl::Status comparable = CheckComparable(*results, *args);
   if (!comparable.ok()) return comparable;
   args->outputs = OutputsFor(*results, *args);
   auto answer = Evaluate(*args, global);

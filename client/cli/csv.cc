@@ -111,7 +111,7 @@ absl::StatusOr<Tensor> ParseCsv(std::string_view bytes, Dtype dtype) {
     if (CountCells(line) != columns) {
       return Ragged(number, CountCells(line), columns);
     }
-    const absl::Status row = AppendRow(line, number, values);
+    absl::Status row = AppendRow(line, number, values);
     if (!row.ok()) return row;
     ++rows;
   }

@@ -99,7 +99,7 @@ absl::StatusOr<int> RunEval(const EvalOptions& options,
   });
   if (!result.ok()) return result.status();
   const auto tensors = TensorsOf(*std::move(result), *wanted);
-  const absl::Status delivered = destination->Deliver(
+  absl::Status delivered = destination->Deliver(
       tensors, "", nlohmann::ordered_json::object(), FormatOf(global));
   if (!delivered.ok()) return delivered;
   return kYes;

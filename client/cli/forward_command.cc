@@ -100,7 +100,7 @@ absl::StatusOr<int> RunForward(const ForwardOptions& options,
   const std::string& session = options.args.session;
   const std::string line = LineOf(session, *result);
   auto facts = FactsOf(session, *result);
-  const absl::Status delivered = destination->Deliver(
+  absl::Status delivered = destination->Deliver(
       TensorsOf(*result, only_y), line, std::move(facts), FormatOf(global));
   if (!delivered.ok()) return delivered;
   return kYes;

@@ -116,7 +116,7 @@ void AddLayerOptions(CLI::App& command, LayerOptions& options) {
 
 absl::StatusOr<client::PresetResult> NormalizationOf(
     const LayerOptions& options) {
-  const absl::Status words = CheckWords(options);
+  absl::Status words = CheckWords(options);
   if (!words.ok()) return words;
   auto axes = ParseAxes(options.axes);
   if (!axes.ok()) return axes.status();

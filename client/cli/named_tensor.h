@@ -26,7 +26,7 @@ struct Archive {
 };
 
 // What standard input holds; a file says it by its name.
-enum class PipeFormat { kNpy, kCsv };
+enum class PipeFormat : std::uint8_t { kNpy, kCsv };
 
 struct ReadOptions {
   // The type of elements that a file cannot name: NumPy's V2, and csv.

@@ -206,8 +206,7 @@ absl::StatusOr<Tensor> ParseNpy(std::string_view bytes,
   if (!header.ok()) return header.status();
   const auto type = TypeOf(header->descr, unnamed);
   if (!type.ok()) return type.status();
-  const absl::Status size =
-      CheckSize(*header, type->dtype, parts->elements.size());
+  absl::Status size = CheckSize(*header, type->dtype, parts->elements.size());
   if (!size.ok()) return size;
   std::string data = RowMajorLittleEndian(parts->elements, *header, *type);
   return Tensor{type->dtype, std::move(header->shape), std::move(data)};

@@ -141,7 +141,7 @@ absl::Status ReadEntry(Reader& reader, std::set<std::string>& seen,
 absl::Status ReadEntries(Reader& reader, std::set<std::string>& seen,
                          NpyHeader& header) {
   while (!reader.Take("}")) {
-    const absl::Status entry = ReadEntry(reader, seen, header);
+    absl::Status entry = ReadEntry(reader, seen, header);
     if (!entry.ok()) return entry;
     if (reader.Take(",")) continue;
     if (reader.Take("}")) break;
@@ -157,7 +157,7 @@ absl::StatusOr<NpyHeader> ParseNpyHeader(std::string_view text) {
   NpyHeader header;
   std::set<std::string> seen;
   if (!reader.Take("{")) return Malformed("not a dict");
-  const absl::Status entries = ReadEntries(reader, seen, header);
+  absl::Status entries = ReadEntries(reader, seen, header);
   if (!entries.ok()) return entries;
   if (!reader.AtEnd()) return Malformed("text behind the dict");
   for (const char* key : {"descr", "fortran_order", "shape"}) {

@@ -6,6 +6,7 @@
 #ifndef BATCHNORMD_CLIENT_CLI_OUTPUT_H_
 #define BATCHNORMD_CLIENT_CLI_OUTPUT_H_
 
+#include <cstdint>
 #include <nlohmann/json_fwd.hpp>
 #include <span>
 #include <string>
@@ -14,9 +15,9 @@
 
 namespace batchnorm::cli {
 
-enum class OutputFormat { kTable, kJson, kCsv };
+enum class OutputFormat : std::uint8_t { kTable, kJson, kCsv };
 
-enum class Style { kPlain, kGood, kBad };
+enum class Style : std::uint8_t { kPlain, kGood, kBad };
 
 struct Cell {
   // NOLINTNEXTLINE(google-explicit-constructor): cells are written as text.

@@ -129,7 +129,7 @@ absl::StatusOr<Destination> Destination::Open(const DestinationOptions& options,
                                               const Contents& contents) {
   Destination destination(PipeFormatOf(options));
   if (options.path.empty()) return destination;
-  const absl::Status fits =
+  absl::Status fits =
       CheckDestination(options.path, contents, destination.pipe_);
   if (!fits.ok()) return fits;
   auto file = OutputFile::Create(options.path);
@@ -143,7 +143,7 @@ absl::Status Destination::Deliver(std::span<const NamedTensor> results,
                                   OutputFormat format) {
   const bool shown = !file_.has_value();
   if (!shown) {
-    const absl::Status written = WriteTensors(*file_, results, pipe_);
+    absl::Status written = WriteTensors(*file_, results, pipe_);
     if (!written.ok() || file_->path() == "-") return written;
     facts["file"] = file_->path();
   }

@@ -150,7 +150,7 @@ absl::StatusOr<Archive> ParseSafetensors(std::string_view bytes,
   if (!parts.ok()) return parts.status();
   const auto entries = ParseSafetensorsHeader(parts->header);
   if (!entries.ok()) return entries.status();
-  const absl::Status sound = CheckCoverage(*entries, parts->elements.size());
+  absl::Status sound = CheckCoverage(*entries, parts->elements.size());
   if (!sound.ok()) return sound;
   Archive archive;
   for (const SafetensorsEntry& entry : *entries) {

@@ -102,7 +102,7 @@ class HeaderReader : public nlohmann::json_sax<json> {
   }
 
  private:
-  enum class State {
+  enum class State : std::uint8_t {
     kStart,
     kNames,
     kBeforeMetadata,

@@ -90,7 +90,7 @@ absl::StatusOr<int> RunDelete(const std::vector<std::string>& names,
   const auto client = Connect(global);
   if (!client.ok()) return client.status();
   for (const std::string& name : names) {
-    const absl::Status deleted = client->DeleteSession(name);
+    absl::Status deleted = client->DeleteSession(name);
     if (!deleted.ok()) return deleted;
   }
   return kYes;

@@ -9,6 +9,7 @@
 #ifndef BATCHNORMD_CLIENT_CLI_TENSOR_FILE_H_
 #define BATCHNORMD_CLIENT_CLI_TENSOR_FILE_H_
 
+#include <cstdint>
 #include <functional>
 #include <span>
 #include <string>
@@ -23,7 +24,7 @@
 
 namespace batchnorm::cli {
 
-enum class FileFormat { kNpy, kNpz, kSafetensors, kCsv };
+enum class FileFormat : std::uint8_t { kNpy, kNpz, kSafetensors, kCsv };
 
 // The format that a path's suffix names; `pipe` for "-".
 absl::StatusOr<FileFormat> FormatOf(std::string_view path, PipeFormat pipe);

@@ -82,28 +82,30 @@ void Call::AddTrailer(const std::string& key, const std::string& value) {
 void Call::Finish(const grpc::ByteBuffer& reply) {
   Log(grpc::Status::OK);
   writer_.Finish(reply, grpc::Status::OK, &finished_);
+  Release();
 }
 
 void Call::Fail(const absl::Status& status) {
   const grpc::Status sent = ToGrpcStatus(status);
   Log(sent);
   writer_.FinishWithError(sent, &finished_);
+  Release();
 }
 
 void Call::OnDone(bool /*ok*/) {
   cancelled_ = context_.IsCancelled();
-  OnLastEvents();
+  Release();
 }
 
 void Call::OnFinished(bool /*ok*/) {
   // Until here the reply was held in memory, and counts.
   floor_.budget.Release(admitted_bytes_);
   floor_.census.CountAnswered();
-  OnLastEvents();
+  Release();
 }
 
-void Call::OnLastEvents() {
-  if (events_left_.fetch_sub(1) == 1) delete this;
+void Call::Release() {
+  if (holders_.fetch_sub(1) == 1) delete this;
 }
 
 void Call::Log(const grpc::Status& status) const {

@@ -57,7 +57,8 @@ struct CallFloor {
   CallCensus& census;
 };
 
-// Owns itself from Post until gRPC has delivered its last event.
+// Owns itself from Post until three have let it go: whoever answered it, and
+// gRPC's two last events. Their count also orders their memory accesses.
 class Call {
  public:
   static void Post(const Method& method, const CallFloor& floor);
@@ -84,7 +85,7 @@ class Call {
   void OnReceived(bool ok);
   void OnDone(bool ok);      // the call is over for gRPC: answered or cancelled
   void OnFinished(bool ok);  // the answer is on its way
-  void OnLastEvents();
+  void Release();
 
   absl::Status Admit();
   void Answer();
@@ -101,7 +102,7 @@ class Call {
   std::int64_t request_bytes_ = 0;
   std::int64_t admitted_bytes_ = 0;
   std::atomic<bool> cancelled_{false};
-  std::atomic<int> events_left_{2};  // done and finished
+  std::atomic<int> holders_{3};  // the answer, `done` and `finished`
 
   Event received_{this, &Call::OnReceived};
   Event done_{this, &Call::OnDone};

@@ -93,6 +93,7 @@ TEST(Concurrency, EachStepIsAppliedOnceAndAllGetTheSameBytes) {
   std::thread disturber([&] { Disturb(service.address(), stop); });
   std::vector<Transcript> transcripts(kWorkers);
   std::vector<std::thread> workers;
+  workers.reserve(kWorkers);
   for (Transcript& transcript : transcripts) {
     workers.emplace_back(
         [&service, &transcript] { transcript = Work(service.address()); });
@@ -122,7 +123,8 @@ TEST(Concurrency, CallsInFlightOfADeletedSessionSucceedOrAreNotFound) {
   for (int round = 0; round < 5; ++round) {
     service.CreateSession("shared", config);
     std::vector<std::thread> workers;
-    for (int i = 0; i < 4; ++i) {
+    workers.reserve(kWorkers);
+    for (int i = 0; i < kWorkers; ++i) {
       workers.emplace_back([&service] {
         const grpc::Status status = service.StatusOf(ForwardOf(1));
         EXPECT_TRUE(status.ok() ||

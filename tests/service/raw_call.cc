@@ -34,8 +34,9 @@ grpc::Status RawCall(const std::shared_ptr<grpc::Channel>& channel,
   const grpc::ByteBuffer sent(&slice, 1);
   grpc::ByteBuffer received;
   std::promise<grpc::Status> done;
-  stub.UnaryCall(context.get(), method, grpc::StubOptions(), &sent, &received,
-                 [&done](grpc::Status status) { done.set_value(status); });
+  stub.UnaryCall(
+      context.get(), method, grpc::StubOptions(), &sent, &received,
+      [&done](const grpc::Status& status) { done.set_value(status); });
   const grpc::Status status = done.get_future().get();
   reply = ToString(received);
   return status;

@@ -5,6 +5,7 @@
 #include <grpcpp/channel.h>
 #include <grpcpp/support/status.h>
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -21,7 +22,12 @@ grpc::Status RawCall(const std::shared_ptr<grpc::Channel>& channel,
                      std::string& reply);
 
 // What grpc.health.v1.Health says of a service ("" is the whole server).
-enum class Health { kUnknown = 0, kServing = 1, kNotServing = 2, kNoAnswer };
+enum class Health : std::uint8_t {
+  kUnknown = 0,
+  kServing = 1,
+  kNotServing = 2,
+  kNoAnswer
+};
 Health HealthOf(const std::shared_ptr<grpc::Channel>& channel,
                 const std::string& service);
 

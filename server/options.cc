@@ -120,7 +120,8 @@ class Flags {
 
   void AddLimits() {
     AddCount("--threads", "BN_THREADS", options_.server.threads,
-             "Threads that compute; 0 is one a core");
+             "Threads that compute; 0 is one a core")
+        ->check(CLI::Range(0, rpc::kMaxThreads).description(""));
     AddCount("--max-sessions", "BN_MAX_SESSIONS", options_.server.max_sessions,
              "Sessions that may exist at once");
     AddSize("--max-tensor-bytes", "BN_MAX_TENSOR_BYTES",
@@ -161,9 +162,9 @@ class Flags {
   }
 
   template <typename Count>
-  void AddCount(const std::string& flag, const std::string& variable,
-                Count& count, const std::string& description) {
-    app_.add_option(flag, count, description)
+  CLI::Option* AddCount(const std::string& flag, const std::string& variable,
+                        Count& count, const std::string& description) {
+    return app_.add_option(flag, count, description)
         ->check(CLI::Validator(&CheckNotNegative, ""))
         ->capture_default_str()
         ->envname(variable)

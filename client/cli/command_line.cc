@@ -50,6 +50,16 @@ int Report(const Diagnosis& diagnosis, int exit_code) {
   return exit_code;
 }
 
+// A full disk must not turn a result into silence.
+bool Printed() { return std::fflush(stdout) == 0 && std::ferror(stdout) == 0; }
+
+int ReportUnprinted() {
+  return Report({"standard output: cannot be written",
+                 "it is full or closed; what was printed is not whole",
+                 "make room, or write the result to a file with -o"},
+                kUsage);
+}
+
 }  // namespace
 
 int RunCommandLine(int argc, const char* const* argv) {
@@ -70,7 +80,7 @@ int RunCommandLine(int argc, const char* const* argv) {
     return Report(DiagnoseUsage(app, error), kUsage);
   }
   const auto exit_code = action();
-  if (exit_code.ok()) return *exit_code;
+  if (exit_code.ok()) return Printed() ? *exit_code : ReportUnprinted();
   return Report(Explain(exit_code.status(), global.server),
                 ExitCodeOf(exit_code.status()));
 }

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -251,6 +252,18 @@ absl::StatusOr<int> RunCompare(const CompareOptions& options,
   return AllPass(comparisons) ? kYes : kNo;
 }
 
+// CLI::NonNegativeNumber lets NaN and Inf pass.
+CLI::Validator FiniteBound() {
+  return CLI::Validator(
+      [](const std::string& text) {
+        double value = -1;
+        const bool good = CLI::detail::lexical_cast(text, value) &&
+                          std::isfinite(value) && value >= 0;
+        return good ? "" : "expected a finite number, at least 0, got " + text;
+      },
+      "");
+}
+
 }  // namespace
 
 void AddCompareCommand(const CommandRegistry& registry) {
@@ -272,7 +285,7 @@ void AddCompareCommand(const CommandRegistry& registry) {
                              const char* text) {
     return command->add_option(name, value, text)
         ->envname(EnvironmentName(name))
-        ->check(CLI::NonNegativeNumber)
+        ->check(FiniteBound())
         ->group("Bound");
   };
   CLI::Option* const ulps =

@@ -16,6 +16,20 @@ struct Advice {
 
 // For the reasons of proto/README.md where a command can do something.
 constexpr Advice kAdvice[] = {
+    {"BAD_TENSOR",
+     "the shape and the bytes must fit; `bn eval --help` shows the inputs"},
+    {"BAD_CONFIG", "`bn session create --help` shows what each flag takes"},
+    {"BAD_NAME",
+     "1 to 128 letters, digits, `.`, `_` and `-`, in parts joined by `/`"},
+    {"BAD_STEP", "`bn session show NAME` shows the last step"},
+    {"STEPS_LOST",
+     "the session was rolled back: train again from a checkpoint"},
+    {"TENSOR_TOO_LARGE",
+     "send a smaller tensor, or raise the server's --max-tensor-bytes"},
+    {"TOO_LARGE_FOR_UNARY",
+     "ask for fewer results, or raise the server's --max-message-bytes"},
+    {"TOO_MANY_BYTES_IN_FLIGHT",
+     "try again, or raise the server's --max-bytes-in-flight"},
     {"SESSION_NOT_FOUND",
      "`bn session list` shows those there are, `bn session create` makes one"},
     {"CONFIG_DIFFERS",
@@ -29,8 +43,12 @@ constexpr Advice kAdvice[] = {
     {"NON_FINITE_INPUT",
      "mend the input, or create the session with --non-finite propagate"},
     {"TOO_FEW_VALUES",
-     "send more values a channel, or choose --degenerate or a --preset"},
-    {"ZERO_VARIANCE", "raise --eps, or choose --degenerate or a --preset"},
+     "send more values a channel, or choose --degenerate or a --preset (for a "
+     "session: when it is created)"},
+    {"ZERO_VARIANCE",
+     "raise --eps, or choose --degenerate or a --preset (for a session: when "
+     "it "
+     "is created)"},
     {"WRONG_CHANNELS", "--axis says where the channels are"},
     {"BAD_CHANNEL_AXES", "--axis says where the channels are"},
     {"MISSING_INPUT", "`bn eval --help` shows which results need which inputs"},
@@ -78,6 +96,7 @@ Diagnosis Unreachable(const absl::Status& status, const std::string& server) {
 }
 
 std::string WhyOf(const absl::Status& status) {
+  if (status.code() == absl::StatusCode::kNotFound) return "";
   const std::string field = client::Field(status);
   if (!field.empty()) return fmt::format("the request's {} was refused", field);
   return "";

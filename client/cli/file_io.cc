@@ -21,8 +21,11 @@ constexpr std::size_t kChunk = std::size_t{1} << 20;
 
 absl::Status SystemError(std::string_view path, std::string_view what,
                          int code) {
+  const std::string_view hint =
+      what == "cannot be written" ? "choose a place that can be written with -o"
+                                  : "check the path; - is standard input";
   return ToStatus({fmt::format("{}: {}", path, what),
-                   std::generic_category().message(code), ""});
+                   std::generic_category().message(code), std::string(hint)});
 }
 
 // Closes a descriptor that the caller is done with, unless it is a standard

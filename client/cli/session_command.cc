@@ -89,10 +89,11 @@ absl::StatusOr<int> RunDelete(const std::vector<std::string>& names,
                               const GlobalOptions& global) {
   const auto client = Connect(global);
   if (!client.ok()) return client.status();
+  absl::Status first_error;  // one missing name does not save the others
   for (const std::string& name : names) {
-    absl::Status deleted = client->DeleteSession(name);
-    if (!deleted.ok()) return deleted;
+    first_error.Update(client->DeleteSession(name));
   }
+  if (!first_error.ok()) return first_error;
   return kYes;
 }
 
@@ -108,6 +109,7 @@ void AddCreate(CLI::App& session, const CommandRegistry& registry) {
   command
       ->add_option("--window", options->config.step_window,
                    "steps that can be repeated")
+      ->check(CLI::Range(1, 256))
       ->capture_default_str();
   command->add_flag("--discard-input", options->discard_input,
                     "the server keeps no x: send it again with each backward");

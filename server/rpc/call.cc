@@ -7,12 +7,6 @@
 #include "spdlog/spdlog.h"
 
 namespace batchnorm::rpc {
-namespace {
-
-// Computing on this many bytes takes less than waking another thread.
-constexpr std::int64_t kInlineBytes = 64 << 10;
-
-}  // namespace
 
 void Call::Post(const Method& method, const CallFloor& floor) {
   auto* call = new Call(method, floor);
@@ -44,8 +38,8 @@ void Call::OnReceived(bool ok) {
   if (const absl::Status admitted = Admit(); !admitted.ok()) {
     request_.Clear();
     Fail(admitted);
-  } else if (request_bytes_ <= kInlineBytes || !method_.carries_tensors) {
-    Answer();
+  } else if (!method_.carries_tensors) {
+    Answer();  // quick, and never behind a kernel
   } else {
     floor_.pool.Run([this] { Answer(); });
   }

@@ -67,6 +67,10 @@ absl::Status Check(const ServerOptions& options) {
   status.Update(CheckAtLeast("max message bytes", options.max_message_bytes,
                              kMinMessageBytes));
   status.Update(CheckAtLeast("threads", options.threads, 0));
+  if (options.threads > kMaxThreads) {
+    status.Update(absl::InvalidArgumentError(absl::StrCat(
+        "threads: expected at most ", kMaxThreads, ", got ", options.threads)));
+  }
   status.Update(CheckAtLeast("max sessions", options.max_sessions, 1));
   status.Update(CheckAtLeast("max tensor bytes", options.max_tensor_bytes, 1));
   status.Update(

@@ -21,10 +21,12 @@
 
 namespace batchnorm::rpc {
 
+inline constexpr int kMaxThreads = 1024;
+
 struct ServerOptions {
   // HOST:PORT (port 0: any free one) or unix:PATH, each a listener.
   std::vector<std::string> listen = {"localhost:50051"};
-  // Threads that compute; 0 means one a core.
+  // Threads that compute, at most kMaxThreads; 0 means one a core.
   int threads = 0;
   std::int64_t max_sessions = 100'000;
   std::int64_t max_tensor_bytes = std::int64_t{1} << 30;

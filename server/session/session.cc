@@ -82,7 +82,7 @@ struct Session::State {
   absl::StatusOr<Standing> ReadRunning(const ForwardCall& call) const;
   absl::Status CheckResent(const BackwardCall& call, const Digest* sent) const;
   absl::StatusOr<Input> UseKept(const BackwardCall& call) const;
-  void Count(std::int64_t Counters::*counter);
+  void Count(std::int64_t Counters::* counter);
 
   // REQUIRES: the mutex is held.
   absl::Status CheckOpen(std::uint64_t acknowledged_step) const;
@@ -226,7 +226,7 @@ absl::Status Session::State::CheckOpen(std::uint64_t acknowledged_step) const {
   return window.CheckAcknowledged(acknowledged_step);
 }
 
-void Session::State::Count(std::int64_t Counters::*counter) {
+void Session::State::Count(std::int64_t Counters::* counter) {
   std::lock_guard lock(mutex);
   ++(counters.*counter);
 }

@@ -133,7 +133,12 @@ absl::StatusOr<kernel::ChannelLayout> MakeLayout(
   if (std::adjacent_find(axes.begin(), axes.end()) != axes.end()) {
     return BadAxes(x, channel_axes, "a shape where each axis is named once");
   }
-  return kernel::ChannelLayout(x.shape, axes);
+  kernel::ChannelLayout layout(x.shape, axes);
+  if (layout.channels() <= kMaxChannels) return layout;
+  return InvalidField(
+      "x.shape", "WRONG_CHANNELS",
+      absl::StrCat("expected at most ", kMaxChannels, " channels, got ",
+                   layout.channels(), " in ", Text(x.shape)));
 }
 
 absl::StatusOr<std::vector<double>> ChannelVector(const Tensor* parameter,

@@ -220,6 +220,12 @@ const BadEvaluate kBadEvaluates[] = {
      [](Request& r) {
        *r.mutable_running_statistics()->mutable_mean() = Channels({1});
      }},
+    // 24 bytes of request must not become gigabytes of statistics.
+    {"WRONG_CHANNELS", "x.shape", v1::MODE_TRAIN,
+     [](Request& r) {
+       *r.mutable_x() = F64({0, (1 << 20) + 1}, {});
+       r.clear_dy();
+     }},
     {"BAD_CHANNEL_AXES", "x.shape", v1::MODE_TRAIN,
      [](Request& r) { r.mutable_normalization()->add_channel_axes(2); }},
     {"BAD_CONFIG", "normalization.eps", v1::MODE_TRAIN,

@@ -340,6 +340,8 @@ REFUSED = {
     ),
     "ulps and rtol": (["mine.npz", "--ulps", "1", "--rtol", "1"], "excludes"),
     "a negative bound": (["mine.npz", "--ulps", "-1"], "--ulps"),
+    "a bound that is no number": (["mine.npz", "--rtol", "nan"], "--rtol"),
+    "an infinite bound": (["mine.npz", "--atol", "inf"], "--atol"),
 }
 
 

@@ -108,6 +108,7 @@ def test_a_missing_file_is_named(bn_alone):
     assert refused.complaint == {
         "error": "none.npy: cannot be opened",
         "why": "No such file or directory",
+        "hint": "check the path; - is standard input",
     }
 
 

@@ -190,6 +190,12 @@ def test_deleted_sessions_are_gone(bn, session):
         assert "bn session list" in refused.complaint["hint"]
 
 
+def test_a_missing_name_does_not_save_the_others(bn, session):
+    refused = bn("session", "delete", "no/such", session)
+    assert refused.code == 64 + 5 and "no/such" in refused.complaint["error"]
+    assert bn("session", "show", session).code == 64 + 5
+
+
 def test_one_result_goes_into_one_npy(bn, session):
     bn.ok("forward", "x.npy", "--session", session, "-o", "y.npy")
     assert bn.load("y.npy").shape == X.shape

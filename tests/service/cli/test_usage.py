@@ -29,6 +29,22 @@ def test_help_has_an_example_and_fits_a_terminal(bn_alone, command):
     assert max(len(line) for line in outcome.out.splitlines()) <= 80
 
 
+@pytest.mark.parametrize("words", [["version"], ["eval", "--x", "x.npy"]])
+def test_a_result_that_cannot_be_printed_is_an_error(bn, words):
+    bn.save("x.npy", np.arange(6, dtype="f4").reshape(3, 2))
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            bn.command(*words),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            cwd=bn.folder,
+            env=bn.environment(),
+            timeout=60,
+        )
+    assert done.returncode == 2
+    assert b"standard output: cannot be written" in done.stderr
+
+
 def test_help_of_the_whole_names_every_command(bn_alone):
     out = bn_alone.ok("--help").out
     for command in COMMANDS:

@@ -36,6 +36,7 @@ def test_version_names_the_program(bin_dir):
     (["--no-such-flag"], "--no-such-flag"),
     (["--threads", "-1"], "at least 0, got -1"),
     (["--threads", "many"], "many"),
+    (["--threads", "1000000"], "1024"),
     (["--max-tensor-bytes", "5XB"], "--max-tensor-bytes"),
     (["--idle-ttl", "3fortnights"], "--idle-ttl"),
     (["--drain-seconds", "-1s"], "--drain-seconds"),

@@ -104,7 +104,7 @@ absl::StatusOr<Parts> Split(std::string_view bytes) {
                      "write it with numpy.save"});
   }
   if (bytes.size() < 8) return Truncated(8, bytes.size());
-  const int major = bytes[6];
+  const int major = static_cast<unsigned char>(bytes[6]);
   const int minor = static_cast<unsigned char>(bytes[7]);
   if (major < 1 || major > 3 || minor != 0) {
     return ToStatus({fmt::format("npy version {}.{}", major, minor),

@@ -45,7 +45,8 @@ absl::Status DamagedMember(std::string_view member, std::string_view why) {
 // Takes over `source` where it succeeds.
 Zip Open(ZipSource& source, int flags, zip_error_t* error) {
   Zip zip(zip_open_from_source(source.get(), flags, error));
-  if (zip != nullptr) static_cast<void>(source.release());
+  if (zip != nullptr) [[maybe_unused]]
+    auto* const taken = source.release();
   return zip;
 }
 
@@ -146,7 +147,7 @@ bool AddMember(zip_t* zip, std::string_view name, std::string_view data) {
   const zip_int64_t added =
       zip_file_add(zip, member.c_str(), source.get(), ZIP_FL_ENC_UTF_8);
   if (added < 0) return false;
-  static_cast<void>(source.release());
+  [[maybe_unused]] auto* const taken = source.release();
   const auto index = static_cast<zip_uint64_t>(added);
   return zip_set_file_compression(zip, index, ZIP_CM_STORE, 0) == 0 &&
          zip_file_set_dostime(zip, index, kDosTime, kDosDate, 0) == 0;
@@ -227,7 +228,7 @@ absl::StatusOr<std::string> EncodeNpz(std::span<const NamedTensor> tensors) {
     }
   }
   if (zip_close(zip.get()) < 0) return NotWritten(zip_strerror(zip.get()));
-  static_cast<void>(zip.release());
+  [[maybe_unused]] auto* const taken = zip.release();
   return ReadAll(archive.get());
 }
 

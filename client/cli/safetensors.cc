@@ -69,6 +69,7 @@ absl::StatusOr<Parts> Split(std::string_view bytes) {
 absl::Status CheckCoverage(const std::vector<SafetensorsEntry>& entries,
                            std::uint64_t size) {
   std::vector<const SafetensorsEntry*> sorted;
+  sorted.reserve(entries.size());
   for (const SafetensorsEntry& entry : entries) sorted.push_back(&entry);
   std::sort(sorted.begin(), sorted.end(), [](const auto* a, const auto* b) {
     return std::pair(a->begin, a->end) < std::pair(b->begin, b->end);
@@ -111,6 +112,7 @@ absl::StatusOr<Tensor> ReadTensor(const SafetensorsEntry& entry,
 std::vector<const NamedTensor*> LargestElementsFirst(
     std::span<const NamedTensor> tensors) {
   std::vector<const NamedTensor*> sorted;
+  sorted.reserve(tensors.size());
   for (const NamedTensor& named : tensors) sorted.push_back(&named);
   std::stable_sort(sorted.begin(), sorted.end(), [](auto* a, auto* b) {
     return BytesPerElement(a->tensor.dtype) > BytesPerElement(b->tensor.dtype);

@@ -92,7 +92,9 @@ std::string_view BarOf(double value, double least, double most) {
   if (!std::isfinite(value)) return "!";
   if (most == least) return kBars[0];
   const double share = (value - least) / (most - least);
-  return kBars[static_cast<std::size_t>(share * (kBars.size() - 1) + 0.5)];
+  const long top = static_cast<long>(kBars.size()) - 1;
+  return kBars[static_cast<std::size_t>(
+      std::lround(share * static_cast<double>(top)))];
 }
 
 ordered_json JsonOf(const client::SessionConfig& config) {

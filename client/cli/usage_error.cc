@@ -42,9 +42,8 @@ std::vector<std::string> FlagNames(const CLI::App* app) {
 }
 
 std::string PathOf(const CLI::App& app) {
-  const std::string name = app.get_name();
-  if (app.get_parent() == nullptr) return name;
-  return PathOf(*app.get_parent()) + " " + name;
+  if (app.get_parent() == nullptr) return app.get_name();
+  return PathOf(*app.get_parent()) + " " + app.get_name();
 }
 
 Diagnosis UnknownWord(const CLI::App& app, const std::string& word) {

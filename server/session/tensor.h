@@ -38,8 +38,8 @@ absl::Status CheckTensor(const Tensor& tensor, std::string_view field,
                          std::int64_t max_bytes);
 
 // The layout of x under the channel axes (negative ones resolved).
-// INVALID_ARGUMENT `BAD_CHANNEL_AXES`, or `WRONG_CHANNELS` above kMaxChannels (a
-// channel costs memory even where it has no values), naming "x.shape".
+// INVALID_ARGUMENT `BAD_CHANNEL_AXES`, or `WRONG_CHANNELS` above kMaxChannels
+// (a channel costs memory even where it has no values), naming "x.shape".
 // REQUIRES: CheckTensor passed.
 absl::StatusOr<kernel::ChannelLayout> MakeLayout(
     const Tensor& x, const std::vector<std::int32_t>& channel_axes);

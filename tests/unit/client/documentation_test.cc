@@ -25,10 +25,7 @@ namespace {
 namespace fs = std::filesystem;
 using Lines = std::vector<std::string>;
 
-fs::path Root() {
-  const fs::path here = __FILE__;  // tests/unit/client/documentation_test.cc
-  return here.parent_path().parent_path().parent_path().parent_path();
-}
+fs::path Root() { return BN_SOURCE_DIR; }
 
 Lines ReadLines(const fs::path& path) {
   std::ifstream file(path);

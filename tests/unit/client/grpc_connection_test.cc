@@ -185,7 +185,9 @@ TEST_F(GrpcConnectionTest, TheBudgetOfTheCallShortensTheAttempt) {
 
 TEST_F(GrpcConnectionTest, NoServerIsUnavailableAfterAllAttempts) {
   std::string address;
-  { address = ScriptedServer().address(); }
+  {
+    address = ScriptedServer().address();
+  }
   ConnectionOptions options = Options();
   options.target = address;
   options.retry.max_attempts = 3;

@@ -112,7 +112,7 @@ std::vector<std::pair<std::string, Values>> HardX(Dtype dtype, std::size_t n,
 }
 
 Values Columns(const std::vector<HardChannel>& channels,
-               Values HardChannel::*values) {
+               Values HardChannel::* values) {
   Values columns;
   for (std::size_t row = 0; row < (channels.front().*values).size(); ++row) {
     for (const HardChannel& channel : channels) {

@@ -222,14 +222,10 @@ TEST_F(BackwardTest, EachBadArgumentIsNamed) {
       {[this](auto& c) { c.gamma = gamma_; }, "MISSING_INPUT", "x",
        "got gamma alone"},
       {[](auto& c) { c.dy = Tensor(); }, "BAD_TENSOR", "dy.shape", "got 0"},
-      {[](auto& c) {
-         c.dy.shape = {4, 3};
-       },
-       "BAD_TENSOR", "dy.data", "expected 96 bytes for f64 [4,3], got 64"},
-      {[](auto& c) {
-         c.dy.shape = {2, 4};
-       },
-       "BAD_TENSOR", "dy.shape", "expected the shape of x, [4,2], got [2,4]"},
+      {[](auto& c) { c.dy.shape = {4, 3}; }, "BAD_TENSOR", "dy.data",
+       "expected 96 bytes for f64 [4,3], got 64"},
+      {[](auto& c) { c.dy.shape = {2, 4}; }, "BAD_TENSOR", "dy.shape",
+       "expected the shape of x, [4,2], got [2,4]"},
       {[this](auto& c) {
          c.x = x_;
          c.x->shape = {4, 1};

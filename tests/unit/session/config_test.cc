@@ -38,10 +38,7 @@ TEST(ConfigTest, UnusualNumbersAreLegal) {
       {[](auto& c) { c.normalization.new_weight = -1.2; }, "", ""},
       {[](auto& c) { c.normalization.new_weight = 1e9; }, "", ""},
       {[](auto& c) { c.normalization.new_weight.reset(); }, "", ""},
-      {[](auto& c) {
-         c.normalization.channel_axes = {-8, 0, 7};
-       },
-       "", ""},
+      {[](auto& c) { c.normalization.channel_axes = {-8, 0, 7}; }, "", ""},
       {[](auto& c) { c.step_window = 256; }, "", ""},
   };
   for (const Change& change : changes) {
@@ -119,9 +116,7 @@ TEST(ConfigTest, EachFieldThatDiffersIsNamedWithBothValues) {
   const std::string constants = "config.normalization.";
   const Change changes[] = {
       {[](auto& c) { c.channels = 5; }, "config.channels", "5"},
-      {[](auto& c) {
-         c.normalization.channel_axes = {-1, 2};
-       },
+      {[](auto& c) { c.normalization.channel_axes = {-1, 2}; },
        constants + "channel_axes", "[-1,2]"},
       {[](auto& c) { c.normalization.eps = 1.0000000000000003e-5; },
        constants + "eps", "1.0000000000000003e-05"},

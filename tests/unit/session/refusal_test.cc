@@ -44,34 +44,19 @@ TEST_F(RefusalTest, EachBadArgumentIsNamed) {
   constexpr std::int64_t kTwo60 = std::int64_t{1} << 60;
   const BadCall cases[] = {
       {[](auto& c) { c.x = Tensor(); }, "BAD_TENSOR", "x.shape", "got 0"},
-      {[&](auto& c) {
-         c.x.shape = {16, kTwo60 + 2};
-       },
-       "BAD_TENSOR", "x.shape", "element count overflow"},
-      {[&](auto& c) {
-         c.x.shape = {2, kTwo60 + 2};
-       },
-       "BAD_TENSOR", "x.shape", "byte size overflow"},
-      {[](auto& c) {
-         c.x.shape = {4, -2};
-       },
-       "BAD_TENSOR", "x.shape", "got -2"},
-      {[](auto& c) {
-         c.x.shape = {4, 3};
-       },
-       "BAD_TENSOR", "x.data", "expected 96 bytes for f64 [4,3], got 64"},
+      {[&](auto& c) { c.x.shape = {16, kTwo60 + 2}; }, "BAD_TENSOR", "x.shape",
+       "element count overflow"},
+      {[&](auto& c) { c.x.shape = {2, kTwo60 + 2}; }, "BAD_TENSOR", "x.shape",
+       "byte size overflow"},
+      {[](auto& c) { c.x.shape = {4, -2}; }, "BAD_TENSOR", "x.shape", "got -2"},
+      {[](auto& c) { c.x.shape = {4, 3}; }, "BAD_TENSOR", "x.data",
+       "expected 96 bytes for f64 [4,3], got 64"},
       {[](auto& c) { c.x.shape = {8}; }, "BAD_CHANNEL_AXES", "x.shape",
        "got [8]"},
-      {[](auto& c) {
-         c.x.shape = {2, 4};
-       },
-       "WRONG_CHANNELS", "x.shape",
+      {[](auto& c) { c.x.shape = {2, 4}; }, "WRONG_CHANNELS", "x.shape",
        "expected 2 channels in axes [1], got 4 in [2,4]"},
-      {[](auto& c) {
-         c.gamma = F64({3}, {1, 2, 3});
-       },
-       "WRONG_CHANNELS", "gamma.shape",
-       "expected 2 values, one a channel, got 3"},
+      {[](auto& c) { c.gamma = F64({3}, {1, 2, 3}); }, "WRONG_CHANNELS",
+       "gamma.shape", "expected 2 values, one a channel, got 3"},
       {[](auto& c) { c.gamma = F64({0}, {}); }, "WRONG_CHANNELS", "gamma.shape",
        "got 0"},
       {[](auto& c) { c.gamma = F64({2}, {1}); }, "BAD_TENSOR", "gamma.data",

@@ -99,19 +99,11 @@ TEST_F(ReplayTest, GammaOfAnotherDtypeWithTheSameValuesIsTheSame) {
 TEST_F(ReplayTest, AnyOtherInputReusesTheStep) {
   const std::function<void(ForwardCall&)> changes[] = {
       [this](auto& c) { c.x = other_x_; },
-      [](auto& c) {
-        c.x = F32({4, 2}, {1, 5, 2, 6, 3, 7, 4, 9});
-      },
-      [](auto& c) {
-        c.x.shape = {2, 2, 2};
-      },
-      [](auto& c) {
-        c.gamma = F64({2}, {2, 3.5});
-      },
+      [](auto& c) { c.x = F32({4, 2}, {1, 5, 2, 6, 3, 7, 4, 9}); },
+      [](auto& c) { c.x.shape = {2, 2, 2}; },
+      [](auto& c) { c.gamma = F64({2}, {2, 3.5}); },
       [](auto& c) { c.gamma.reset(); },
-      [](auto& c) {
-        c.beta = F64({2}, {-1, 1.5});
-      },
+      [](auto& c) { c.beta = F64({2}, {-1, 1.5}); },
       [](auto& c) { c.beta.reset(); },
       [](auto& c) { c.new_weight = 0.25; },
       [](auto& c) { c.new_weight.reset(); },

@@ -45,8 +45,8 @@ absl::Status DamagedMember(std::string_view member, std::string_view why) {
 // Takes over `source` where it succeeds.
 Zip Open(ZipSource& source, int flags, zip_error_t* error) {
   Zip zip(zip_open_from_source(source.get(), flags, error));
-  if (zip != nullptr) [[maybe_unused]]
-    auto* const taken = source.release();
+  if (zip == nullptr) return nullptr;
+  [[maybe_unused]] auto* const taken = source.release();
   return zip;
 }
 

@@ -158,7 +158,7 @@ class GrpcConnection final : public Connection {
   template <typename Request, typename Response>
   absl::StatusOr<Response> Call(Method<Request, Response> method,
                                 const Request& request) {
-    const absl::Status size = CheckSize(request);
+    absl::Status size = CheckSize(request);
     if (!size.ok()) return size;
     return RetryLoop(NewAttempts(Repeat::kSafe), [&](absl::Duration timeout) {
       grpc::ClientContext context;
@@ -191,7 +191,7 @@ absl::StatusOr<v1::DeleteSessionResponse> GrpcConnection::DeleteSession(
 
 absl::StatusOr<ForwardReply> GrpcConnection::Forward(
     const v1::ForwardRequest& request) {
-  const absl::Status size = CheckSize(request);
+  absl::Status size = CheckSize(request);
   if (!size.ok()) return size;
   return RetryLoop(
       NewAttempts(RepeatOf(request)),

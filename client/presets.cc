@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -10,7 +11,7 @@ namespace batchnorm::client {
 namespace {
 
 // Whose weight a framework calls momentum.
-enum class Momentum { kOfNewBatch, kOfOldAverage };
+enum class Momentum : std::uint8_t { kOfNewBatch, kOfOldAverage };
 
 struct Convention {
   const char* name;
@@ -101,7 +102,7 @@ absl::StatusOr<PresetResult> Preset(std::string_view framework,
         "expected a preset of ", absl::StrJoin(PresetNames(), ", "), "; got ",
         std::string(framework)));
   }
-  const absl::Status averaging = CheckAveraging(*convention, args);
+  absl::Status averaging = CheckAveraging(*convention, args);
   if (!averaging.ok()) return averaging;
   PresetResult result;
   Normalization& normalization = result.normalization;

@@ -3,6 +3,7 @@
 #define BATCHNORMD_CLIENT_RETRY_LOOP_H_
 
 #include <chrono>
+#include <cstdint>
 #include <optional>
 
 #include "absl/status/status.h"
@@ -12,7 +13,7 @@
 namespace batchnorm::client {
 
 // Whether an attempt whose outcome is unknown may be made again.
-enum class Repeat { kSafe, kUnsafe };
+enum class Repeat : std::uint8_t { kSafe, kUnsafe };
 
 // Counts the attempts of one call and paces them. Used by one thread.
 class Attempts {

@@ -47,7 +47,7 @@ absl::StatusOr<KeptInput> SumResentInput(const Tensor& x,
   if (!input.ok()) return input.status();
   kernel::ForwardSums sums(config.channels, x.dtype);
   sums.Add(input->layout, 0, x.view());
-  const absl::Status refused = RefuseDegenerate(sums, config.normalization);
+  absl::Status refused = RefuseDegenerate(sums, config.normalization);
   if (!refused.ok()) return refused;
   return KeptInput{x, std::move(input->layout), std::move(input->gamma),
                    sums.Serialize()};

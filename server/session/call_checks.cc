@@ -74,8 +74,7 @@ absl::StatusOr<std::vector<double>> CheckParameter(
     const std::optional<Tensor>& parameter, std::string_view field,
     std::int64_t channels, const TensorLimits& limits) {
   if (!parameter.has_value()) return std::vector<double>();
-  const absl::Status form =
-      CheckTensor(*parameter, field, limits.max_tensor_bytes);
+  absl::Status form = CheckTensor(*parameter, field, limits.max_tensor_bytes);
   if (!form.ok()) return form;
   return ChannelVector(&*parameter, channels, field);
 }
@@ -83,7 +82,7 @@ absl::StatusOr<std::vector<double>> CheckParameter(
 absl::StatusOr<kernel::ChannelLayout> CheckX(const Tensor& x,
                                              const SessionConfig& config,
                                              const TensorLimits& limits) {
-  const absl::Status form = CheckTensor(x, "x", limits.max_tensor_bytes);
+  absl::Status form = CheckTensor(x, "x", limits.max_tensor_bytes);
   if (!form.ok()) return form;
   const auto& axes = config.normalization.channel_axes;
   absl::StatusOr<kernel::ChannelLayout> layout = MakeLayout(x, axes);
@@ -117,7 +116,7 @@ absl::StatusOr<CheckedForward> CheckForward(const ForwardCall& call,
   absl::StatusOr<std::vector<double>> beta =
       CheckParameter(call.beta, "beta", config.channels, limits);
   if (!beta.ok()) return beta.status();
-  const absl::Status arguments = CheckForwardArguments(call, config, limits);
+  absl::Status arguments = CheckForwardArguments(call, config, limits);
   if (!arguments.ok()) return arguments;
   return CheckedForward{*std::move(input), *std::move(beta)};
 }

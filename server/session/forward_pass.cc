@@ -44,7 +44,7 @@ absl::StatusOr<Batch> SumBatch(const ForwardCall& call,
               .new_weight = call.new_weight.has_value() ? call.new_weight
                                                         : constants.new_weight,
               .kept = nullptr};
-  const absl::Status refused = Refuse(call.x, input.layout, batch, config);
+  absl::Status refused = Refuse(call.x, input.layout, batch, config);
   if (!refused.ok()) return refused;
 
   std::string bytes = batch.sums.Serialize();

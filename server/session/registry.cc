@@ -216,7 +216,7 @@ absl::StatusOr<Snapshot> Registry::Update(std::string_view name,
                                           std::uint64_t expected_step) {
   const auto session = state_->Lookup(name, /*mark_used=*/true);
   if (session == nullptr) return SessionNotFound(name, "name");
-  const absl::Status updated = session->Update(world_size, expected_step);
+  absl::Status updated = session->Update(world_size, expected_step);
   if (!updated.ok()) return updated;
   return session->GetSnapshot(/*with_running=*/true);
 }

@@ -126,7 +126,7 @@ absl::StatusOr<ForwardResult> Session::State::Forward(const ForwardCall& call) {
 
 absl::StatusOr<ForwardResult> Session::State::Train(
     const ForwardCall& call, const CheckedForward& checked) {
-  const absl::Status hopeful = LookAhead(call);
+  absl::Status hopeful = LookAhead(call);
   if (!hopeful.ok()) return hopeful;
   absl::StatusOr<Batch> batch = SumBatch(call, checked, config);
   if (!batch.ok()) return batch.status();
@@ -160,7 +160,7 @@ absl::StatusOr<Taken> Session::State::TakeStep(const ForwardCall& call,
 
 absl::StatusOr<StepWindow::Place> Session::State::Place(
     const ForwardCall& call) const {
-  const absl::Status open = CheckOpen(call.acknowledged_step);
+  absl::Status open = CheckOpen(call.acknowledged_step);
   if (!open.ok()) return open;
   return window.PlaceForward(call.step);
 }
@@ -201,7 +201,7 @@ absl::StatusOr<ForwardResult> Session::State::Infer(
   if (!standing.ok()) return standing.status();
   const RunningStatistics& used = standing->running;
   const Normalization& constants = config.normalization;
-  const absl::Status refused = RefuseRunning(used.var, constants);
+  absl::Status refused = RefuseRunning(used.var, constants);
   if (!refused.ok()) return refused;
   ForwardResult result;
   result.statistics_step = standing->step;
@@ -216,7 +216,7 @@ absl::StatusOr<ForwardResult> Session::State::Infer(
 absl::StatusOr<Standing> Session::State::ReadRunning(
     const ForwardCall& call) const {
   std::lock_guard lock(mutex);
-  const absl::Status open = CheckOpen(call.acknowledged_step);
+  absl::Status open = CheckOpen(call.acknowledged_step);
   if (!open.ok()) return open;
   return Standing{.running = running, .step = window.last_step()};
 }
@@ -235,7 +235,7 @@ void Session::State::Count(std::int64_t Counters::* counter) {
 
 absl::StatusOr<BackwardResult> Session::State::Backward(
     const BackwardCall& call) {
-  const absl::Status checked = CheckBackward(call, config, limits);
+  absl::Status checked = CheckBackward(call, config, limits);
   if (!checked.ok()) return checked;
   const absl::StatusOr<Input> input =
       call.x.has_value() ? ResentInput(call, *call.x) : UseKept(call);
@@ -248,13 +248,13 @@ absl::StatusOr<BackwardResult> Session::State::Backward(
 
 absl::StatusOr<Input> Session::State::ResentInput(const BackwardCall& call,
                                                   const Tensor& x) const {
-  const absl::Status hopeful = CheckResent(call, nullptr);
+  absl::Status hopeful = CheckResent(call, nullptr);
   if (!hopeful.ok()) return hopeful;
   absl::StatusOr<KeptInput> input =
       SumResentInput(x, call.gamma, config, limits);
   if (!input.ok()) return input.status();
   const Digest digest = DigestOf(call.rank, *input);
-  const absl::Status same = CheckResent(call, &digest);
+  absl::Status same = CheckResent(call, &digest);
   if (!same.ok()) return same;
   return std::make_shared<const KeptInput>(*std::move(input));
 }

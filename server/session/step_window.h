@@ -26,7 +26,7 @@ struct StepRecord {
 
 class StepWindow {
  public:
-  enum class Place { kNext, kTaken };
+  enum class Place : std::uint8_t { kNext, kTaken };
 
   // REQUIRES: capacity is at least 1.
   explicit StepWindow(std::uint32_t capacity) : capacity_(capacity) {}

@@ -178,7 +178,7 @@ absl::StatusOr<Snapshot> Registry::Create(std::string_view name,
   config = Canonical(std::move(config));
   const auto session = state_->FindOrOpen(in_force, config);
   if (!session.ok()) return session.status();
-  const Snapshot snapshot = (*session)->GetSnapshot(/*with_running=*/true);
+  Snapshot snapshot = (*session)->GetSnapshot(/*with_running=*/true);
   const auto difference = FindDifference(snapshot.config, config);
   if (difference.has_value()) return ConfigDiffers(in_force, *difference);
   return snapshot;

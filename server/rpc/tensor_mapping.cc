@@ -1,7 +1,6 @@
 #include "server/rpc/tensor_mapping.h"
 
 #include <bit>
-#include <cstring>
 #include <memory>
 #include <utility>
 
@@ -85,8 +84,11 @@ v1::Tensor ToProto(kernel::Dtype dtype, std::vector<std::int64_t> shape,
 }
 
 v1::Tensor ToProto(const std::vector<double>& channels) {
-  std::string data(channels.size() * sizeof(double), '\0');
-  std::memcpy(data.data(), channels.data(), data.size());
+  std::string data;
+  if (!channels.empty()) {  // an empty vector has no address to copy from
+    data.assign(reinterpret_cast<const char*>(channels.data()),
+                channels.size() * sizeof(double));
+  }
   return ToProto(kernel::Dtype::kF64,
                  {static_cast<std::int64_t>(channels.size())}, std::move(data));
 }

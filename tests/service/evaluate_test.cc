@@ -167,6 +167,15 @@ TEST_F(Evaluate, AnEmptyBatchGivesAnEmptyYAndKeepsTheRunningStatistics) {
   EXPECT_EQ(response.running_statistics().batch_count(), 4);
 }
 
+TEST_F(Evaluate, NoChannelsGiveEmptyResults) {
+  v1::EvaluateRequest request;
+  request.set_mode(v1::MODE_TRAIN);
+  *request.mutable_x() = F64({3, 0}, {});
+  const v1::EvaluateResponse response = service_.Evaluate(request);
+  EXPECT_THAT(ShapeOf(response.y()), ElementsAre(3, 0));
+  EXPECT_THAT(ShapeOf(response.statistics().mean()), ElementsAre(0));
+}
+
 struct BadEvaluate {
   const char* reason;
   const char* field;

@@ -35,7 +35,7 @@ class RetryLoopTest : public ::testing::Test {
                        timeouts_.push_back(timeout);
                        time_.Pass(attempt_takes_);
                        if (failures.empty()) return 42;
-                       const absl::Status failure = failures.front();
+                       absl::Status failure = failures.front();
                        failures.pop_front();
                        return failure;
                      });

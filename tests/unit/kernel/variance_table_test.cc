@@ -24,6 +24,7 @@ std::vector<double> NormalValues(double mean) {
   std::mt19937_64 random(26);
   std::normal_distribution<double> normal(mean, 1);
   std::vector<double> values;
+  values.reserve(kCount);
   for (std::int64_t i = 0; i < kCount; ++i) {
     values.push_back(static_cast<float>(normal(random)));
   }

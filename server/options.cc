@@ -3,7 +3,9 @@
 #include <CLI/CLI.hpp>
 #include <array>
 #include <cstdint>
+#include <cstdlib>
 #include <map>
+#include <string>
 #include <utility>
 
 namespace batchnorm {
@@ -76,6 +78,7 @@ class Flags {
   std::optional<int> Parse(int argc, char** argv) {
     try {
       app_.parse(argc, argv);
+      CheckEnvironment();
     } catch (const CLI::ParseError& error) {
       if (error.get_exit_code() == 0) return app_.exit(error);
       std::cerr << "batchnormd: " << error.what() << "\n"
@@ -91,6 +94,18 @@ class Flags {
   }
 
  private:
+  // Newer versions of CLI11 pass over a variable that its option refuses.
+  void CheckEnvironment() const {
+    for (const CLI::Option* option : app_.get_options()) {
+      const std::string& variable = option->get_envname();
+      const char* const value =
+          variable.empty() ? nullptr : std::getenv(variable.c_str());
+      if (value == nullptr || *value == '\0' || option->count() > 0) continue;
+      throw CLI::ValidationError(option->get_name(),
+                                 variable + " cannot be '" + value + "'");
+    }
+  }
+
   void AddListening() {
     app_.add_option("--listen", options_.server.listen,
                     "HOST:PORT (port 0: any free one) or unix:PATH;\n"
@@ -121,6 +136,10 @@ class Flags {
   void AddLimits() {
     AddCount("--threads", "BN_THREADS", options_.server.threads,
              "Threads that compute; 0 is one a core")
+        ->check(CLI::Range(0, rpc::kMaxThreads).description(""));
+    AddCount("--tensor-threads", "BN_TENSOR_THREADS",
+             options_.server.tensor_threads,
+             "Threads that share a large tensor; 0 is one a core")
         ->check(CLI::Range(0, rpc::kMaxThreads).description(""));
     AddCount("--max-sessions", "BN_MAX_SESSIONS", options_.server.max_sessions,
              "Sessions that may exist at once");

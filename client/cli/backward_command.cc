@@ -10,6 +10,7 @@
 #include "client/cli/diagnosis.h"
 #include "client/cli/error_report.h"
 #include "client/cli/inputs.h"
+#include "client/cli/name_option.h"
 #include "client/cli/progress.h"
 #include "client/cli/results.h"
 #include "client/cli/tensor_text.h"
@@ -95,7 +96,8 @@ void AddBackwardCommand(const CommandRegistry& registry) {
       ->type_name("FILE");
   command->add_option("--session", args.session, "its name")
       ->envname(EnvironmentName("--session"))
-      ->required();
+      ->required()
+      ->check(PrintableAscii());
   command->add_option("--step", args.step, "whose gradients are meant")
       ->required();
   command->add_option("--acknowledged-step", args.acknowledged_step,

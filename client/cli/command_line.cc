@@ -2,7 +2,9 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <cstdlib>
 #include <memory>
+#include <string>
 
 #include "client/cli/backward_command.h"
 #include "client/cli/command.h"
@@ -45,6 +47,20 @@ void AddCommands(const CommandRegistry& registry) {
   AddVersionCommand(registry);
 }
 
+// Newer versions of CLI11 pass over a variable that its option refuses.
+void CheckEnvironment(const CLI::App& app) {
+  for (const CLI::Option* option : app.get_options()) {
+    const std::string& variable = option->get_envname();
+    const char* const value =
+        variable.empty() ? nullptr : std::getenv(variable.c_str());
+    if (value == nullptr || *value == '\0' || option->count() > 0) continue;
+    throw CLI::ValidationError(option->get_name(),
+                               variable + " cannot be '" + value + "'");
+  }
+  for (const CLI::App* called : app.get_subcommands())
+    CheckEnvironment(*called);
+}
+
 int Report(const Diagnosis& diagnosis, int exit_code) {
   std::fputs(Render(diagnosis).c_str(), stderr);
   return exit_code;
@@ -75,6 +91,7 @@ int RunCommandLine(int argc, const char* const* argv) {
   AddCommands({app, global, action});
   try {
     app.parse(argc, argv);
+    CheckEnvironment(app);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help
     return Report(DiagnoseUsage(app, error), kUsage);

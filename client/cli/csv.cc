@@ -64,7 +64,8 @@ absl::Status NotANumber(std::size_t line, std::size_t column,
 absl::Status Ragged(std::size_t line, std::size_t cells, std::size_t expected) {
   return ToStatus(
       {fmt::format("line {} has {} cells, expected {}", line, cells, expected),
-       "a tensor is rectangular: all lines are equally long", ""});
+       "a tensor is rectangular: all lines are equally long",
+       "look for a comma too many or too few, or an unfinished last line"});
 }
 
 absl::Status AppendRow(std::string_view line, std::size_t number,
@@ -115,7 +116,9 @@ absl::StatusOr<Tensor> ParseCsv(std::string_view bytes, Dtype dtype) {
     if (!row.ok()) return row;
     ++rows;
   }
-  if (rows == 0) return ToStatus({"no numbers", "the file is empty", ""});
+  if (rows == 0)
+    return ToStatus(
+        {"no numbers", "the file is empty", "copy or write it again"});
   return MakeTensor(dtype, values, {rows, static_cast<std::int64_t>(columns)});
 }
 

@@ -12,6 +12,7 @@
 #include "client/cli/demo_report.h"
 #include "client/cli/demo_training.h"
 #include "client/cli/error_report.h"
+#include "client/cli/interrupt.h"
 
 namespace batchnorm::cli {
 namespace {
@@ -108,7 +109,8 @@ class Demo {
                 [this](const EpochReport& epoch) {
                   line_.Clear();
                   Show(EpochLine(epoch));
-                }};
+                },
+            .is_cancelled = output_.is_cancelled};
   }
 
   std::string Next() const {
@@ -141,13 +143,16 @@ absl::StatusOr<int> RunAtTerminal(const DemoOptions& options,
                                   const GlobalOptions& global) {
   const auto client = Connect(global);
   if (!client.ok()) return client.status();
+  const DeferredInterrupt interrupt;
   const bool usual_server = global.server == GlobalOptions().server;
   const DemoOutput output = {
       .result = std::cout,
       .progress = isatty(STDERR_FILENO) == 1 ? &std::cerr : nullptr,
       .format = FormatOf(global),
-      .server_flag = usual_server ? "" : " --server " + global.server};
+      .server_flag = usual_server ? "" : " --server " + global.server,
+      .is_cancelled = [&interrupt] { return interrupt.came(); }};
   const auto passes = RunDemo(options, *client, output);
+  if (interrupt.came()) return kInterruptedExitCode;
   if (!passes.ok()) return passes.status();
   return *passes ? kYes : kNo;
 }

@@ -5,6 +5,7 @@
 #define BATCHNORMD_CLIENT_CLI_DEMO_COMMAND_H_
 
 #include <cstdint>
+#include <functional>
 #include <iosfwd>
 #include <string>
 
@@ -33,6 +34,8 @@ struct DemoOutput {
   OutputFormat format = OutputFormat::kTable;
   // How the commands to try next name the server: "", or " --server ADDRESS".
   std::string server_flag = {};
+  // Asked before each batch: whether to stop, with CANCELLED.
+  std::function<bool()> is_cancelled = [] { return false; };
 };
 
 // True if the network learned and the gradients are right. Errors are the

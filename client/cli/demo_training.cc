@@ -49,6 +49,7 @@ class Trainer {
     const std::size_t batches = BatchesOf(digits_.train);
     double loss = 0;
     for (std::size_t b = 0; b < batches; ++b) {
+      if (observer_.is_cancelled()) return absl::CancelledError("interrupted");
       observer_.on_batch(epoch, b, batches);
       const std::size_t end = std::min((b + 1) * kBatch, order.size());
       const Digits batch = Select(digits_.train, order, b * kBatch, end);

@@ -56,6 +56,8 @@ struct TrainingObserver {
   std::function<void(int epoch, std::size_t batch, std::size_t batches)>
       on_batch = [](int, std::size_t, std::size_t) {};
   std::function<void(const EpochReport&)> on_epoch = [](const EpochReport&) {};
+  // Asked before each batch: whether to stop, with CANCELLED.
+  std::function<bool()> is_cancelled = [] { return false; };
 };
 
 // The share of held-out digits that a trained classifier reads right, at least.
@@ -63,8 +65,9 @@ inline constexpr double kAccuracyBound = 0.97;
 
 bool IsAccurate(const TrainingReport& report);
 
-// The errors are the service's, and INVALID_ARGUMENT for an empty data set or
-// no epochs. Sessions are left behind, whatever the outcome.
+// The errors are the service's, INVALID_ARGUMENT for an empty data set or no
+// epochs, and CANCELLED if the observer says so. Sessions are left behind,
+// whatever the outcome.
 absl::StatusOr<TrainingReport> Train(const client::Client& client,
                                      const Digits& digits,
                                      const TrainingOptions& options,

@@ -10,6 +10,7 @@
 #include "client/cli/error_report.h"
 #include "client/cli/inputs.h"
 #include "client/cli/mode_option.h"
+#include "client/cli/name_option.h"
 #include "client/cli/progress.h"
 #include "client/cli/results.h"
 #include "client/cli/tensor_text.h"
@@ -117,7 +118,8 @@ void AddForwardCommand(const CommandRegistry& registry) {
       ->type_name("FILE");
   command->add_option("--session", args.session, "its name")
       ->envname(EnvironmentName("--session"))
-      ->required();
+      ->required()
+      ->check(PrintableAscii());
   AddModeOption(*command, options->mode);
   command->add_option("--step", args.step,
                       "the step to take or to repeat (the next)");

@@ -15,18 +15,27 @@ char unfinished_path[PATH_MAX];
 std::atomic<bool> has_unfinished_path = false;
 static_assert(std::atomic<bool>::is_always_lock_free);
 
+std::atomic<bool> interrupt_came = false;
+
 extern "C" void OnInterrupt(int) {
   if (has_unfinished_path) unlink(unfinished_path);
   _exit(kInterruptedExitCode);
 }
 
-}  // namespace
+extern "C" void OnDeferredInterrupt(int) {
+  if (interrupt_came) _exit(kInterruptedExitCode);
+  interrupt_came = true;
+}
 
-void ExitOnInterrupt() {
+void HandleInterruptBy(void (*handler)(int)) {
   struct sigaction action = {};
-  action.sa_handler = OnInterrupt;
+  action.sa_handler = handler;
   sigaction(SIGINT, &action, nullptr);
 }
+
+}  // namespace
+
+void ExitOnInterrupt() { HandleInterruptBy(OnInterrupt); }
 
 void RemoveOnInterrupt(const std::string& path) {
   has_unfinished_path = false;
@@ -34,5 +43,14 @@ void RemoveOnInterrupt(const std::string& path) {
   std::memcpy(unfinished_path, path.c_str(), path.size() + 1);
   has_unfinished_path = true;
 }
+
+DeferredInterrupt::DeferredInterrupt() {
+  interrupt_came = false;
+  HandleInterruptBy(OnDeferredInterrupt);
+}
+
+DeferredInterrupt::~DeferredInterrupt() { HandleInterruptBy(OnInterrupt); }
+
+bool DeferredInterrupt::came() const { return interrupt_came; }
 
 }  // namespace batchnorm::cli

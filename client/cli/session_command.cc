@@ -10,6 +10,7 @@
 
 #include "client/cli/error_report.h"
 #include "client/cli/layer_options.h"
+#include "client/cli/name_option.h"
 #include "client/cli/output.h"
 #include "client/cli/session_view.h"
 
@@ -103,7 +104,8 @@ void AddCreate(CLI::App& session, const CommandRegistry& registry) {
       session, "create", "Creates a session, or finds the same one",
       "  bn session create enc/bn1 --channels 64 --preset torch\n"
       "  bn session create --channels 64 --eps 1e-3 --new-weight 0.01\n");
-  command->add_option("NAME", options->name, "empty: the server makes one");
+  command->add_option("NAME", options->name, "empty: the server makes one")
+      ->check(PrintableAscii());
   command->add_option("--channels", options->config.channels, "of the layer")
       ->required();
   command
@@ -133,7 +135,9 @@ void AddShow(CLI::App& session, const CommandRegistry& registry) {
                     "  bn session show enc/bn1\n"
                     "  bn session show enc/bn1 --format json | jq "
                     ".running_statistics.var\n");
-  command->add_option("NAME", *name, "of the session")->required();
+  command->add_option("NAME", *name, "of the session")
+      ->required()
+      ->check(PrintableAscii());
   command->callback([name, registry] {
     registry.action = [name, &global = registry.global] {
       return RunShow(*name, global);
@@ -145,7 +149,8 @@ void AddList(CLI::App& session, const CommandRegistry& registry) {
   const auto prefix = std::make_shared<std::string>();
   CLI::App* const command = AddSubcommand(session, "list", "Lists sessions",
                                           "  bn session list --prefix enc/\n");
-  command->add_option("--prefix", *prefix, "of their names");
+  command->add_option("--prefix", *prefix, "of their names")
+      ->check(PrintableAscii());
   command->callback([prefix, registry] {
     registry.action = [prefix, &global = registry.global] {
       return RunList(*prefix, global);
@@ -157,7 +162,9 @@ void AddDelete(CLI::App& session, const CommandRegistry& registry) {
   const auto names = std::make_shared<std::vector<std::string>>();
   CLI::App* const command = AddSubcommand(session, "delete", "Deletes sessions",
                                           "  bn session delete enc/bn1\n");
-  command->add_option("NAME", *names, "of the sessions")->required();
+  command->add_option("NAME", *names, "of the sessions")
+      ->required()
+      ->check(PrintableAscii());
   command->callback([names, registry] {
     registry.action = [names, &global = registry.global] {
       return RunDelete(*names, global);

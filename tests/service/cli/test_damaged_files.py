@@ -83,6 +83,7 @@ def test_damage_is_named(bn_alone, case):
     assert refused.complaint["error"].startswith(name + ": ")
     assert message in refused.complaint["error"]
     assert set(refused.complaint) <= {"error", "why", "hint"}
+    assert refused.complaint["hint"]
 
 
 def test_a_safetensors_name_may_not_stand_twice(bn_alone):

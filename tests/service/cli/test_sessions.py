@@ -1,6 +1,7 @@
 """Sessions from the command line: steps, replays, gradients, views."""
 
 import itertools
+import os
 
 import numpy as np
 import pytest
@@ -208,3 +209,24 @@ def test_a_destination_that_cannot_be_written_takes_no_step(bn, session):
     refused = bn("forward", "x.npy", "--session", session, "-o", "none/y.npy")
     assert refused.code == 2
     assert show(bn, session)["last_step"] == 0
+
+
+NO_TEXT = os.fsdecode(b"caf\xe9")  # Latin-1, not UTF-8
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("session", "create", NO_TEXT, "--channels", "3"),
+        ("session", "show", NO_TEXT),
+        ("session", "delete", NO_TEXT),
+        ("session", "list", "--prefix", NO_TEXT),
+        ("forward", "x.npy", "--session", NO_TEXT),
+        ("backward", "dy.npy", "--step", "1", "--session", NO_TEXT),
+    ],
+    ids=lambda words: words[0] if words[0] != "session" else words[1],
+)
+def test_a_name_that_is_no_text_never_leaves(bn_alone, words):
+    refused = bn_alone(*words)
+    assert refused.code == 2
+    assert "a name has letters, digits" in refused.complaint["error"]

@@ -133,6 +133,26 @@ def test_an_interrupt_exits_with_130_and_leaves_no_file(bn, silent_server):
     assert [path.name for path in bn.folder.iterdir()] == ["x.npy"]
 
 
+def test_an_interrupted_demo_leaves_no_session(bn):
+    process = subprocess.Popen(
+        bn.command("demo", "--epochs", "1000"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=bn.folder,
+        env=bn.environment(),
+    )
+
+    def sessions():
+        listed = bn.ok("session", "list", "--prefix", "demo/", "--format", "json")
+        return listed.json
+
+    wait_for(lambda: len(sessions()) == 2)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert sessions() == []
+
+
 def test_an_interrupt_while_reading_exits_with_130(bn):
     process = subprocess.Popen(
         bn.command("eval", "--x", "-"),

@@ -37,6 +37,8 @@ def test_version_names_the_program(bin_dir):
     (["--threads", "-1"], "at least 0, got -1"),
     (["--threads", "many"], "many"),
     (["--threads", "1000000"], "1024"),
+    (["--tensor-threads", "-1"], "at least 0, got -1"),
+    (["--tensor-threads", "1000000"], "1024"),
     (["--max-tensor-bytes", "5XB"], "--max-tensor-bytes"),
     (["--idle-ttl", "3fortnights"], "--idle-ttl"),
     (["--drain-seconds", "-1s"], "--drain-seconds"),

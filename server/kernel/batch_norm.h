@@ -29,6 +29,7 @@
 #include "server/kernel/channel_layout.h"
 #include "server/kernel/channel_sums.h"
 #include "server/kernel/tensor_view.h"
+#include "server/kernel/workers.h"
 
 namespace batchnorm::kernel {
 
@@ -117,7 +118,8 @@ void UpdateRunning(const ForwardSums& sums, const RunningUpdate& update,
 // REQUIRES: x.size() == y.size(); y has x's dtype.
 void ApplyForward(const ChannelLayout& layout, std::int64_t first, TensorView x,
                   const Statistics& statistics, std::span<const double> gamma,
-                  std::span<const double> beta, MutableTensorView y);
+                  std::span<const double> beta, MutableTensorView y,
+                  Workers& workers = Workers::Inline());
 
 // Eq. 19: dx = (gamma*inv_std) * (((dy - mean_dy) - mean_dy_lo)
 //                                 - ((x - mean) - mean_lo) * k).
@@ -126,7 +128,7 @@ void ApplyForward(const ChannelLayout& layout, std::int64_t first, TensorView x,
 void ApplyBackward(const ChannelLayout& layout, std::int64_t first,
                    TensorView x, TensorView dy, const Statistics& statistics,
                    const Gradients& gradients, std::span<const double> gamma,
-                   MutableTensorView dx);
+                   MutableTensorView dx, Workers& workers = Workers::Inline());
 
 // A tensor's elements as doubles (exact for every dtype).
 std::vector<double> ToDoubles(TensorView tensor);

@@ -49,4 +49,19 @@ ChannelLayout::Run ChannelLayout::RunAt(std::int64_t offset,
           innermost.is_channel ? 1 : 0};
 }
 
+ChannelLayout::Matrix ChannelLayout::MatrixAt(std::int64_t offset) const {
+  assert(offset >= 0 && offset < size_);
+  auto axis = axes_.rbegin();
+  const auto take = [&](bool is_channel) {
+    const bool there = axis != axes_.rend() && axis->is_channel == is_channel;
+    return there ? (axis++)->size : std::int64_t{1};
+  };
+  const std::int64_t inner = take(false);
+  const std::int64_t channels = take(true);
+  const std::int64_t rows = take(false);
+  const std::int64_t columns = channels * inner;
+  const std::int64_t first = offset - offset % (rows * columns);
+  return {first, rows, columns, inner, RunAt(first, first + 1).channel};
+}
+
 }  // namespace batchnorm::kernel

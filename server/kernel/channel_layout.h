@@ -25,6 +25,16 @@ class ChannelLayout {
     int channel_step;
   };
 
+  // A contiguous part of the tensor: `rows` rows of `columns` elements, where
+  // column j belongs to channel + j / inner.
+  struct Matrix {
+    std::int64_t offset;
+    std::int64_t rows;
+    std::int64_t columns;
+    std::int64_t inner;
+    std::int64_t channel;
+  };
+
   // REQUIRES: every size is at least 0, and the product of those that are not 0
   // fits in 63 bits; channel_axes are distinct and in [0, shape.size()).
   ChannelLayout(std::span<const std::int64_t> shape,
@@ -36,6 +46,10 @@ class ChannelLayout {
 
   // The channel of the element at a flat offset. REQUIRES: 0 <= offset < size.
   std::int64_t ChannelOf(std::int64_t offset) const;
+
+  // The matrix that holds the element at a flat offset: the innermost axes
+  // (reduced, channel, reduced), as many of them as there are.
+  Matrix MatrixAt(std::int64_t offset) const;
 
   // Calls visit(const Run&) for the elements [begin, end), in memory order.
   // The first and the last run may be parts of longer ones.

@@ -1,13 +1,15 @@
 #include "server/kernel/channel_sums.h"
 
+#include <algorithm>
 #include <cassert>
 #include <cstddef>
-#include <span>
 #include <utility>
 
+#include "server/kernel/fast_sums.h"
 #include "server/kernel/floating_point_scope.h"
 #include "server/kernel/sum_codec.h"
 #include "server/kernel/tensor_blocks.h"
+#include "server/kernel/work_split.h"
 
 namespace batchnorm::kernel {
 namespace {
@@ -17,62 +19,6 @@ constexpr std::string_view kBackwardMagic = "bnB1";
 
 std::size_t Index(std::int64_t channel) {
   return static_cast<std::size_t>(channel);
-}
-
-// Room for the digits that ordinary values touch, so that sums rarely grow.
-ExactSum RoomFor(Dtype dtype) {
-  return dtype == Dtype::kF16 ? ExactSum(-24, 16) : ExactSum(-64, 32);
-}
-
-ExactSum RoomForProducts(Dtype a, Dtype b) {
-  const bool f64 = a == Dtype::kF64 || b == Dtype::kF64;
-  return f64 ? ExactSum(-128, 32) : ExactSum(-64, 32);
-}
-
-// Whether every product is a double: significands of at most 53 bits together.
-bool ProductsAreDoubles(Dtype a, Dtype b) {
-  return a != Dtype::kF64 && b != Dtype::kF64;
-}
-
-// Adds the values of one run, each to the sum of its channel.
-void AddRun(const ChannelLayout::Run& run, const double* values,
-            std::vector<ExactSum>& sums) {
-  ExactSum* sum = &sums[Index(run.channel)];
-  for (std::int64_t i = 0; i < run.length; ++i, sum += run.channel_step) {
-    sum->Add(values[i]);
-  }
-}
-
-// Adds a[i] * b[i], each to the sum of its channel.
-void AddProductRun(const ChannelLayout::Run& run, const double* a,
-                   const double* b, bool products_are_doubles,
-                   std::vector<ExactSum>& sums) {
-  ExactSum* sum = &sums[Index(run.channel)];
-  if (products_are_doubles) {
-    for (std::int64_t i = 0; i < run.length; ++i, sum += run.channel_step) {
-      sum->Add(a[i] * b[i]);
-    }
-  } else {
-    for (std::int64_t i = 0; i < run.length; ++i, sum += run.channel_step) {
-      sum->AddProduct(a[i], b[i]);
-    }
-  }
-}
-
-void CountRun(const ChannelLayout::Run& run,
-              std::vector<std::int64_t>& counts) {
-  if (run.channel_step == 0) {
-    counts[Index(run.channel)] += run.length;
-  } else {
-    for (std::int64_t i = 0; i < run.length; ++i) {
-      ++counts[Index(run.channel + i)];
-    }
-  }
-}
-
-void MergeAll(const std::vector<ExactSum>& parts, std::vector<ExactSum>& sums) {
-  assert(parts.size() == sums.size());
-  for (std::size_t i = 0; i < sums.size(); ++i) sums[i].Merge(parts[i]);
 }
 
 // Whether some n numbers have the sum S and the sum of squares Q: the smallest
@@ -89,36 +35,80 @@ bool IsSumOfSquares(std::int64_t n, const ExactSum& sum,
          (n > 0 || squares.Value().is_zero());
 }
 
+ChannelTotals FromSums(ExactSum sum, ExactSum products) {
+  ChannelTotals totals;
+  totals.spill().sum = std::move(sum);
+  totals.spill().products = std::move(products);
+  return totals;
+}
+
+std::vector<ChannelTotals> AtScalesOf(const std::vector<ChannelTotals>& like) {
+  std::vector<ChannelTotals> empty(like.size());
+  for (std::size_t i = 0; i < like.size(); ++i) empty[i].scale = like[i].scale;
+  return empty;
+}
+
+// Calls add(part, sums) for the parts of a box, each on a thread of its own,
+// and merges them into `total`.
+template <typename Sums, typename Add>
+void AddInParts(const Box& box, Workers& workers, Sums& total, const Add& add) {
+  std::vector<std::optional<Sums>> parts(
+      static_cast<std::size_t>(workers.threads()));
+  ForEachPart(box, 1, workers, [&](const Box& part, std::int64_t i) {
+    if (i == 0) return add(part, total);
+    add(part, parts[Index(i)].emplace(Sums::EmptyLike(total)));
+  });
+  for (const std::optional<Sums>& part : parts) {
+    if (part) total.Merge(*part);
+  }
+}
+
+// Calls visit(box) for the boxes of a block, as AddBox takes them.
+template <typename Visit>
+void ForEachBoxOfBlock(const ChannelLayout& layout, std::int64_t first,
+                       std::int64_t size, Visit&& visit) {
+  ForEachBox(layout, first, first + size, [&](Box box) {
+    box.offset -= first;
+    visit(box);
+  });
+}
+
 }  // namespace
 
-ForwardSums::ForwardSums(std::int64_t channels, Dtype x)
-    : counts_(Index(channels)),
-      sums_(Index(channels), RoomFor(x)),
-      squares_(Index(channels), RoomForProducts(x, x)) {}
+ForwardSums::ForwardSums(std::int64_t channels, Dtype)
+    : counts_(Index(channels)), totals_(Index(channels)) {}
 
 void ForwardSums::Add(const ChannelLayout& layout, std::int64_t first,
-                      TensorView x) {
+                      TensorView x, Workers& workers) {
   assert(layout.channels() == channels());
   const FloatingPointScope scope;
-  const bool narrow = ProductsAreDoubles(x.dtype, x.dtype);
-  Block values;
-  ForEachBlock(x.size(), [&](std::int64_t begin, std::int64_t length) {
-    const auto block = std::span(values).first(Index(length));
-    ReadBlock(x, begin, block);
-    const std::int64_t offset = first + begin;
-    layout.ForEachRun(offset, offset + length, [&](const auto& run) {
-      const std::size_t at = Index(run.offset - offset);
-      CountRun(run, counts_);
-      AddRun(run, &values[at], sums_);
-      AddProductRun(run, &values[at], &values[at], narrow, squares_);
+  ForEachBoxOfBlock(layout, first, x.size(), [&](const Box& box) {
+    PredictForwardBox(x, box, totals_.data());
+    AddInParts(box, workers, *this, [&](const Box& part, ForwardSums& sums) {
+      sums.AddBox(x, part);
     });
   });
 }
 
+ForwardSums ForwardSums::EmptyLike(const ForwardSums& like) {
+  ForwardSums empty;
+  empty.counts_.resize(like.counts_.size());
+  empty.totals_ = AtScalesOf(like.totals_);
+  return empty;
+}
+
+void ForwardSums::AddBox(TensorView x, const Box& box) {
+  AddForwardBox(x, box, totals_.data());
+  ForEachChannel(box,
+                 [&](std::int64_t channel, std::int64_t, std::int64_t columns) {
+                   counts_[Index(channel)] += box.rows * columns;
+                 });
+}
+
 void ForwardSums::Merge(const ForwardSums& part) {
-  MergeAll(part.sums_, sums_);
-  MergeAll(part.squares_, squares_);
-  for (std::size_t i = 0; i < counts_.size(); ++i) {
+  assert(part.channels() == channels());
+  for (std::size_t i = 0; i < totals_.size(); ++i) {
+    totals_[i].Merge(part.totals_[i]);
     counts_[i] += part.counts_[i];
   }
 }
@@ -127,24 +117,28 @@ std::int64_t ForwardSums::channels() const {
   return static_cast<std::int64_t>(counts_.size());
 }
 
+const ChannelTotals& ForwardSums::totals(std::int64_t channel) const {
+  return totals_[Index(channel)];
+}
+
 std::int64_t ForwardSums::count(std::int64_t channel) const {
   return counts_[Index(channel)];
 }
 
-const ExactSum& ForwardSums::sum(std::int64_t channel) const {
-  return sums_[Index(channel)];
+ExactSum ForwardSums::sum(std::int64_t channel) const {
+  return totals_[Index(channel)].Sum();
 }
 
-const ExactSum& ForwardSums::sum_of_squares(std::int64_t channel) const {
-  return squares_[Index(channel)];
+ExactSum ForwardSums::sum_of_squares(std::int64_t channel) const {
+  return totals_[Index(channel)].Products();
 }
 
 std::string ForwardSums::Serialize() const {
   SumWriter writer(kForwardMagic, channels());
   for (std::size_t i = 0; i < counts_.size(); ++i) {
     writer.WriteCount(counts_[i]);
-    writer.WriteSum(sums_[i]);
-    writer.WriteSum(squares_[i]);
+    writer.WriteSum(totals_[i].Sum());
+    writer.WriteSum(totals_[i].Products());
   }
   return writer.Take();
 }
@@ -162,60 +156,80 @@ std::optional<ForwardSums> ForwardSums::Parse(std::string_view bytes) {
     if (!count || !sum || !squares) return std::nullopt;
     if (!IsSumOfSquares(*count, *sum, *squares)) return std::nullopt;
     parsed.counts_.push_back(*count);
-    parsed.sums_.push_back(*std::move(sum));
-    parsed.squares_.push_back(*std::move(squares));
+    parsed.totals_.push_back(FromSums(*std::move(sum), *std::move(squares)));
   }
   if (!reader.AtEnd()) return std::nullopt;
   return parsed;
 }
 
-BackwardSums::BackwardSums(std::int64_t channels, Dtype x, Dtype dy)
-    : dy_(Index(channels), RoomFor(dy)),
-      dy_x_(Index(channels), RoomForProducts(x, dy)) {}
+BackwardSums::BackwardSums(std::int64_t channels, Dtype, Dtype)
+    : totals_(Index(channels)) {}
 
 void BackwardSums::Add(const ChannelLayout& layout, std::int64_t first,
-                       TensorView x, TensorView dy) {
+                       TensorView x, TensorView dy, Workers& workers) {
   assert(layout.channels() == channels() && x.size() == dy.size());
+  if (x.dtype != dy.dtype) return AddMixed(layout, first, x, dy, workers);
   const FloatingPointScope scope;
-  const bool narrow = ProductsAreDoubles(x.dtype, dy.dtype);
-  Block x_values;
-  Block dy_values;
-  ForEachBlock(x.size(), [&](std::int64_t begin, std::int64_t length) {
-    const auto x_block = std::span(x_values).first(Index(length));
-    const auto dy_block = std::span(dy_values).first(Index(length));
-    ReadBlock(x, begin, x_block);
-    ReadBlock(dy, begin, dy_block);
-    const std::int64_t offset = first + begin;
-    layout.ForEachRun(offset, offset + length, [&](const auto& run) {
-      const std::size_t at = Index(run.offset - offset);
-      AddRun(run, &dy_values[at], dy_);
-      AddProductRun(run, &dy_values[at], &x_values[at], narrow, dy_x_);
+  ForEachBoxOfBlock(layout, first, x.size(), [&](const Box& box) {
+    PredictBackwardBox(x, dy, box, totals_.data());
+    AddInParts(box, workers, *this, [&](const Box& part, BackwardSums& sums) {
+      sums.AddBox(x, dy, part);
     });
   });
 }
 
+BackwardSums BackwardSums::EmptyLike(const BackwardSums& like) {
+  BackwardSums empty;
+  empty.totals_ = AtScalesOf(like.totals_);
+  return empty;
+}
+
+// Block by block, both widened to doubles.
+void BackwardSums::AddMixed(const ChannelLayout& layout, std::int64_t first,
+                            TensorView x, TensorView dy, Workers& workers) {
+  constexpr std::int64_t kBlock = std::int64_t{1} << 16;
+  WideBlock wide_x(kBlock);
+  WideBlock wide_dy(kBlock);
+  for (std::int64_t at = 0; at < x.size(); at += kBlock) {
+    const std::int64_t size = std::min(kBlock, x.size() - at);
+    Add(layout, first + at, wide_x.Read(x, at, size),
+        wide_dy.Read(dy, at, size), workers);
+  }
+}
+
+void BackwardSums::AddBox(TensorView x, TensorView dy, const Box& box) {
+  assert(x.dtype == dy.dtype);
+  AddBackwardBox(x, dy, box, totals_.data());
+}
+
 void BackwardSums::Merge(const BackwardSums& part) {
-  MergeAll(part.dy_, dy_);
-  MergeAll(part.dy_x_, dy_x_);
+  assert(part.channels() == channels());
+  for (std::size_t i = 0; i < totals_.size(); ++i) {
+    totals_[i].Merge(part.totals_[i]);
+  }
 }
 
 std::int64_t BackwardSums::channels() const {
-  return static_cast<std::int64_t>(dy_.size());
+  return static_cast<std::int64_t>(totals_.size());
 }
 
-const ExactSum& BackwardSums::sum_dy(std::int64_t channel) const {
-  return dy_[Index(channel)];
+const ChannelTotals& BackwardSums::totals(std::int64_t channel) const {
+  return totals_[Index(channel)];
 }
 
-const ExactSum& BackwardSums::sum_dy_x(std::int64_t channel) const {
-  return dy_x_[Index(channel)];
+ExactSum BackwardSums::sum_dy(std::int64_t channel) const {
+  return totals_[Index(channel)].Sum();
+}
+
+ExactSum BackwardSums::sum_dy_x(std::int64_t channel) const {
+  return totals_[Index(channel)].Products();
 }
 
 std::string BackwardSums::Serialize() const {
   SumWriter writer(kBackwardMagic, channels());
-  for (std::size_t i = 0; i < dy_.size(); ++i) {
-    writer.WriteSum(dy_[i]);
-    writer.WriteSum(dy_x_[i]);
+  for (const ChannelTotals& totals : totals_) {
+    writer.WriteSum(totals.Sum());
+    writer.WriteSum(totals.Products());
   }
   return writer.Take();
 }
@@ -230,8 +244,7 @@ std::optional<BackwardSums> BackwardSums::Parse(std::string_view bytes) {
     auto dy = reader.ReadSum();
     auto dy_x = reader.ReadSum();
     if (!dy || !dy_x) return std::nullopt;
-    parsed.dy_.push_back(*std::move(dy));
-    parsed.dy_x_.push_back(*std::move(dy_x));
+    parsed.totals_.push_back(FromSums(*std::move(dy), *std::move(dy_x)));
   }
   if (!reader.AtEnd()) return std::nullopt;
   return parsed;

@@ -15,27 +15,40 @@
 #include <string_view>
 #include <vector>
 
+#include "server/kernel/box.h"
 #include "server/kernel/channel_layout.h"
+#include "server/kernel/channel_totals.h"
 #include "server/kernel/exact_sum.h"
 #include "server/kernel/tensor_view.h"
+#include "server/kernel/workers.h"
 
 namespace batchnorm::kernel {
 
 class ForwardSums {
  public:
-  // Zeros. The dtypes say how much room to set aside; any may be added.
+  // Zeros.
   ForwardSums(std::int64_t channels, Dtype x);
 
+  // Zeros at the scales of `like`, to be merged with it.
+  static ForwardSums EmptyLike(const ForwardSums& like);
+
   // Adds the block of the batch that begins at flat offset `first`.
-  void Add(const ChannelLayout& layout, std::int64_t first, TensorView x);
+  void Add(const ChannelLayout& layout, std::int64_t first, TensorView x,
+           Workers& workers = Workers::Inline());
+
+  // Adds a box of x, whose offset counts from the first element of x. Boxes of
+  // distinct channels may be added from several threads at once.
+  // REQUIRES: a FloatingPointScope.
+  void AddBox(TensorView x, const Box& box);
 
   // REQUIRES: the same number of channels. Dtypes may differ.
   void Merge(const ForwardSums& part);
 
   std::int64_t channels() const;
-  std::int64_t count(std::int64_t channel) const;              // n
-  const ExactSum& sum(std::int64_t channel) const;             // S
-  const ExactSum& sum_of_squares(std::int64_t channel) const;  // Q
+  const ChannelTotals& totals(std::int64_t channel) const;
+  std::int64_t count(std::int64_t channel) const;       // n
+  ExactSum sum(std::int64_t channel) const;             // S
+  ExactSum sum_of_squares(std::int64_t channel) const;  // Q
 
   // Canonical bytes: equal sums give equal bytes, however they were made.
   // The format is in README.md, "Serialised sums".
@@ -48,22 +61,26 @@ class ForwardSums {
   ForwardSums() = default;  // for Parse
 
   std::vector<std::int64_t> counts_;
-  std::vector<ExactSum> sums_;
-  std::vector<ExactSum> squares_;
+  std::vector<ChannelTotals> totals_;
 };
 
 class BackwardSums {
  public:
   BackwardSums(std::int64_t channels, Dtype x, Dtype dy);
 
+  static BackwardSums EmptyLike(const BackwardSums& like);
+
   // Adds the block of x and dy that begins at flat offset `first`.
   void Add(const ChannelLayout& layout, std::int64_t first, TensorView x,
-           TensorView dy);
+           TensorView dy, Workers& workers = Workers::Inline());
+  // As ForwardSums::AddBox. REQUIRES: x and dy have one dtype.
+  void AddBox(TensorView x, TensorView dy, const Box& box);
   void Merge(const BackwardSums& part);
 
   std::int64_t channels() const;
-  const ExactSum& sum_dy(std::int64_t channel) const;    // D
-  const ExactSum& sum_dy_x(std::int64_t channel) const;  // P
+  const ChannelTotals& totals(std::int64_t channel) const;
+  ExactSum sum_dy(std::int64_t channel) const;    // D
+  ExactSum sum_dy_x(std::int64_t channel) const;  // P
 
   std::string Serialize() const;
   static std::optional<BackwardSums> Parse(std::string_view bytes);
@@ -71,8 +88,11 @@ class BackwardSums {
  private:
   BackwardSums() = default;  // for Parse
 
-  std::vector<ExactSum> dy_;
-  std::vector<ExactSum> dy_x_;
+  // Add, where x and dy have different dtypes.
+  void AddMixed(const ChannelLayout& layout, std::int64_t first, TensorView x,
+                TensorView dy, Workers& workers);
+
+  std::vector<ChannelTotals> totals_;
 };
 
 }  // namespace batchnorm::kernel

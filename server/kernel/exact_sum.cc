@@ -55,6 +55,16 @@ void ExactSum::AddProduct(double a, double b) {
              negative);
 }
 
+void ExactSum::AddScaled(Wide value, int exponent) {
+  if (value == 0 || !is_finite()) return;
+  const bool negative = value < 0;
+  const auto bits = static_cast<ProductBits>(value);
+  const ProductBits magnitude = negative ? -bits : bits;
+  AddInteger(static_cast<std::uint64_t>(magnitude), exponent, negative);
+  AddInteger(static_cast<std::uint64_t>(magnitude >> 64), exponent + 64,
+             negative);
+}
+
 void ExactSum::Merge(const ExactSum& part) {
   if (!part.is_finite()) return Become(part.kind_);
   if (part.digits_.empty()) return;

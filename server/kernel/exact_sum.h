@@ -34,8 +34,13 @@ class ExactSum {
   void Add(double value);
   // Adds a*b exactly, also where a*b is not a double. Inf * 0 is NaN.
   void AddProduct(double a, double b);
+  // Adds value * 2^exponent.
+  using Wide = __int128;
+  void AddScaled(Wide value, int exponent);
   void Merge(const ExactSum& part);
 
+  // Whether nothing was ever added, but zeros.
+  bool is_untouched() const { return is_finite() && digits_.empty(); }
   bool is_finite() const { return kind_ == Kind::kFinite; }
   Kind kind() const { return kind_; }
   // REQUIRES: is_finite().

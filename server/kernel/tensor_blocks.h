@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "server/kernel/tensor_view.h"
 
@@ -25,6 +26,22 @@ void ReadBlock(TensorView tensor, std::int64_t first, std::span<double> values);
 // Narrows `values` into `tensor` from offset `first` on. REQUIRES: they fit.
 void WriteBlock(std::span<const double> values, std::int64_t first,
                 MutableTensorView tensor);
+
+// Part of a tensor as a tensor of doubles. The view lives until the next Read.
+class WideBlock {
+ public:
+  explicit WideBlock(std::int64_t capacity)
+      : values_(static_cast<std::size_t>(capacity)) {}
+
+  TensorView Read(TensorView tensor, std::int64_t first, std::int64_t size) {
+    const auto block = std::span(values_).first(static_cast<std::size_t>(size));
+    ReadBlock(tensor, first, block);
+    return {Dtype::kF64, std::as_bytes(block)};
+  }
+
+ private:
+  std::vector<double> values_;
+};
 
 // Calls visit(first, length) for blocks that cover [0, size), in order.
 template <typename Visit>

@@ -160,10 +160,11 @@ absl::StatusOr<EvaluationCall> Take(v1::EvaluateRequest request) {
 }  // namespace
 
 absl::StatusOr<v1::EvaluateResponse> Evaluate(
-    const session::TensorLimits& limits, v1::EvaluateRequest request) {
+    const session::TensorLimits& limits, kernel::Workers& workers,
+    v1::EvaluateRequest request) {
   const absl::StatusOr<EvaluationCall> call = Take(std::move(request));
   if (!call.ok()) return call.status();
-  absl::StatusOr<EvaluationResult> result = Evaluate(*call, limits);
+  absl::StatusOr<EvaluationResult> result = Evaluate(*call, limits, workers);
   if (!result.ok()) return result.status();
   return ToProto(*std::move(result));
 }

@@ -4,12 +4,14 @@
 
 #include "absl/status/statusor.h"
 #include "batchnorm/v1/batch_norm_service.pb.h"
+#include "server/kernel/workers.h"
 #include "server/session/session.h"
 
 namespace batchnorm::rpc {
 
 absl::StatusOr<v1::EvaluateResponse> Evaluate(
-    const session::TensorLimits& limits, v1::EvaluateRequest request);
+    const session::TensorLimits& limits, kernel::Workers& workers,
+    v1::EvaluateRequest request);
 
 }  // namespace batchnorm::rpc
 

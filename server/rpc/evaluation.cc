@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "server/kernel/channel_sums.h"
+#include "server/kernel/train.h"
 #include "server/rpc/evaluation_inputs.h"
 #include "server/session/policy.h"
 
@@ -15,23 +16,13 @@ using kernel::ForwardSums;
 using kernel::Gradients;
 using kernel::Statistics;
 
-std::string Normalize(const EvaluationInputs& inputs,
-                      const Statistics& statistics) {
-  std::string y(inputs.x().bytes.size(), '\0');
-  kernel::ApplyForward(
-      inputs.layout, 0, inputs.x(), statistics, inputs.gamma, inputs.beta,
-      {inputs.x().dtype, std::as_writable_bytes(std::span(y))});
-  return y;
+std::string RoomForResults(const EvaluationInputs& inputs) {
+  return std::string(inputs.x().bytes.size(), '\0');
 }
 
-std::string Backpropagate(const EvaluationInputs& inputs,
-                          const Statistics& statistics,
-                          const Gradients& gradients) {
-  std::string dx(inputs.x().bytes.size(), '\0');
-  kernel::ApplyBackward(
-      inputs.layout, 0, inputs.x(), inputs.dy(), statistics, gradients,
-      inputs.gamma, {inputs.x().dtype, std::as_writable_bytes(std::span(dx))});
-  return dx;
+kernel::MutableTensorView ViewOf(const EvaluationInputs& inputs,
+                                 std::string& results) {
+  return {inputs.x().dtype, std::as_writable_bytes(std::span(results))};
 }
 
 session::RunningStatistics Update(const EvaluationInputs& inputs,
@@ -47,76 +38,119 @@ session::RunningStatistics Update(const EvaluationInputs& inputs,
   return running;
 }
 
-BackwardSums SumGradients(const EvaluationInputs& inputs) {
+BackwardSums SumGradients(const EvaluationInputs& inputs,
+                          kernel::Workers& workers) {
   BackwardSums sums(inputs.layout.channels(), inputs.x().dtype,
                     inputs.dy().dtype);
-  sums.Add(inputs.layout, 0, inputs.x(), inputs.dy());
+  sums.Add(inputs.layout, 0, inputs.x(), inputs.dy(), workers);
   return sums;
 }
 
-// What needs only finished numbers, the same in both modes. The gradients are
-// read only where outputs ask for them.
-EvaluationResult Apply(const EvaluationInputs& inputs,
-                       const Statistics& statistics,
-                       const Gradients& gradients) {
+// Sums and statistics of the batch, and y if it is asked for.
+kernel::TrainBatch NormalizeBatch(const EvaluationInputs& inputs,
+                                  kernel::Workers& workers,
+                                  EvaluationResult& result) {
+  const double eps = inputs.normalization().eps;
+  const kernel::Degenerate degenerate =
+      session::ToKernel(inputs.normalization().degenerate_policy);
+  if (inputs.call.outputs.y) {
+    std::string& y = result.y.emplace(RoomForResults(inputs));
+    return kernel::TrainForward(inputs.layout, inputs.x(), eps, degenerate,
+                                inputs.gamma, inputs.beta, ViewOf(inputs, y),
+                                workers);
+  }
+  ForwardSums sums(inputs.layout.channels(), inputs.x().dtype);
+  sums.Add(inputs.layout, 0, inputs.x(), workers);
+  Statistics statistics = kernel::FinishForward(sums, eps, degenerate);
+  return {std::move(sums), std::move(statistics)};
+}
+
+// The gradients of the batch, and dx if it is asked for.
+Gradients DifferentiateBatch(const EvaluationInputs& inputs,
+                             const kernel::TrainBatch& batch,
+                             kernel::Workers& workers,
+                             EvaluationResult& result) {
+  const double eps = inputs.normalization().eps;
+  const kernel::Degenerate degenerate =
+      session::ToKernel(inputs.normalization().degenerate_policy);
+  if (inputs.call.outputs.dx) {
+    std::string& dx = result.dx.emplace(RoomForResults(inputs));
+    return kernel::TrainBackward(inputs.layout, inputs.x(), inputs.dy(), batch,
+                                 eps, degenerate, inputs.gamma,
+                                 ViewOf(inputs, dx), workers);
+  }
+  return kernel::FinishBackward(batch.sums, SumGradients(inputs, workers), eps,
+                                degenerate);
+}
+
+// Per channel: what was asked for of it.
+void Report(const EvaluationInputs& inputs, const Statistics& statistics,
+            const Gradients& gradients, EvaluationResult& result) {
   const EvaluationOutputs& outputs = inputs.call.outputs;
-  EvaluationResult result;
   result.dtype = inputs.x().dtype;
   result.shape = inputs.call.x.shape;
   if (outputs.statistics) result.statistics = statistics;
   if (outputs.dgamma) result.dgamma = gradients.dgamma;
   if (outputs.dbeta) result.dbeta = gradients.dbeta;
-  if (outputs.y) result.y = Normalize(inputs, statistics);
-  if (outputs.dx) result.dx = Backpropagate(inputs, statistics, gradients);
-  return result;
 }
 
-absl::StatusOr<EvaluationResult> Train(const EvaluationInputs& inputs) {
-  const double eps = inputs.normalization().eps;
-  const kernel::Degenerate degenerate =
-      session::ToKernel(inputs.normalization().degenerate_policy);
-  ForwardSums sums(inputs.layout.channels(), inputs.x().dtype);
-  sums.Add(inputs.layout, 0, inputs.x());
+absl::StatusOr<EvaluationResult> Train(const EvaluationInputs& inputs,
+                                       kernel::Workers& workers) {
+  EvaluationResult result;
+  const kernel::TrainBatch batch = NormalizeBatch(inputs, workers, result);
   if (absl::Status status =
-          session::RefuseDegenerate(sums, inputs.normalization());
+          session::RefuseDegenerate(batch.sums, inputs.normalization());
       !status.ok()) {
     return status;
   }
-  const Statistics statistics = kernel::FinishForward(sums, eps, degenerate);
   Gradients gradients;
   if (inputs.call.outputs.gradients()) {
-    gradients =
-        kernel::FinishBackward(sums, SumGradients(inputs), eps, degenerate);
+    gradients = DifferentiateBatch(inputs, batch, workers, result);
   }
-  EvaluationResult result = Apply(inputs, statistics, gradients);
+  Report(inputs, batch.statistics, gradients, result);
   if (inputs.call.outputs.running_statistics) {
-    result.running = Update(inputs, sums);
+    result.running = Update(inputs, batch.sums);
   }
   return result;
 }
 
-EvaluationResult Infer(const EvaluationInputs& inputs) {
+EvaluationResult Infer(const EvaluationInputs& inputs,
+                       kernel::Workers& workers) {
+  const EvaluationOutputs& outputs = inputs.call.outputs;
   const double eps = inputs.normalization().eps;
   const kernel::Degenerate degenerate =
       session::ToKernel(inputs.normalization().degenerate_policy);
   const Statistics statistics = kernel::FromRunning(
       inputs.running.mean, inputs.running.var, eps, degenerate);
+  EvaluationResult result;
   Gradients gradients;
-  if (inputs.call.outputs.gradients()) {
-    gradients = kernel::FinishInferenceBackward(SumGradients(inputs),
+  if (outputs.gradients()) {
+    gradients = kernel::FinishInferenceBackward(SumGradients(inputs, workers),
                                                 statistics, eps, degenerate);
   }
-  return Apply(inputs, statistics, gradients);
+  Report(inputs, statistics, gradients, result);
+  if (outputs.y) {
+    std::string& y = result.y.emplace(RoomForResults(inputs));
+    kernel::ApplyForward(inputs.layout, 0, inputs.x(), statistics, inputs.gamma,
+                         inputs.beta, ViewOf(inputs, y), workers);
+  }
+  if (outputs.dx) {
+    std::string& dx = result.dx.emplace(RoomForResults(inputs));
+    kernel::ApplyBackward(inputs.layout, 0, inputs.x(), inputs.dy(), statistics,
+                          gradients, inputs.gamma, ViewOf(inputs, dx), workers);
+  }
+  return result;
 }
 
 }  // namespace
 
 absl::StatusOr<EvaluationResult> Evaluate(const EvaluationCall& call,
-                                          const session::TensorLimits& limits) {
+                                          const session::TensorLimits& limits,
+                                          kernel::Workers& workers) {
   const absl::StatusOr<EvaluationInputs> inputs = ReadInputs(call, limits);
   if (!inputs.ok()) return inputs.status();
-  if (call.mode == session::Mode::kTrain) return Train(*inputs);
-  return Infer(*inputs);
+  if (call.mode == session::Mode::kTrain) return Train(*inputs, workers);
+  return Infer(*inputs, workers);
 }
 
 }  // namespace batchnorm::rpc

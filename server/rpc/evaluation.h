@@ -61,7 +61,8 @@ struct EvaluationResult {
 // REQUIRES: outputs need no input that is absent: dy for gradients, running
 // for INFERENCE. The normalization is valid.
 absl::StatusOr<EvaluationResult> Evaluate(const EvaluationCall& call,
-                                          const session::TensorLimits& limits);
+                                          const session::TensorLimits& limits,
+                                          kernel::Workers& workers);
 
 }  // namespace batchnorm::rpc
 

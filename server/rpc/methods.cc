@@ -78,19 +78,21 @@ class MethodTable {
   std::vector<Method> methods_;
 };
 
-void AddEvaluate(MethodTable& table, const session::TensorLimits& limits) {
+void AddEvaluate(MethodTable& table, const session::TensorLimits& limits,
+                 kernel::Workers& workers) {
   table.Add<v1::EvaluateRequest, v1::EvaluateResponse>(
       "Evaluate", &RawService::RequestEvaluate, true,
-      [limits](v1::EvaluateRequest request,
-               const Responder<v1::EvaluateResponse>& respond) {
-        respond(Evaluate(limits, std::move(request)));
+      [limits, &workers](v1::EvaluateRequest request,
+                         const Responder<v1::EvaluateResponse>& respond) {
+        respond(Evaluate(limits, workers, std::move(request)));
       });
 }
 
 }  // namespace
 
 ServiceMethods MakeServiceMethods(session::Registry& registry,
-                                  const session::TensorLimits& limits) {
+                                  const session::TensorLimits& limits,
+                                  kernel::Workers& workers) {
   auto service = std::make_unique<RawService>();
   MethodTable table(*service, registry);
   table.AddSessionCall("CreateSession", &RawService::RequestCreateSession,
@@ -105,7 +107,7 @@ ServiceMethods MakeServiceMethods(session::Registry& registry,
                        &DeleteSession);
   table.AddTensorCall("Forward", &RawService::RequestForward, &Forward);
   table.AddTensorCall("Backward", &RawService::RequestBackward, &Backward);
-  AddEvaluate(table, limits);
+  AddEvaluate(table, limits, workers);
   return {.service = std::move(service), .methods = table.Take()};
 }
 

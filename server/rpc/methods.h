@@ -20,9 +20,10 @@ struct ServiceMethods {
   std::vector<Method> methods;  // use `service`
 };
 
-// REQUIRES: the registry outlives the methods.
+// REQUIRES: the registry and the workers outlive the methods.
 ServiceMethods MakeServiceMethods(session::Registry& registry,
-                                  const session::TensorLimits& limits);
+                                  const session::TensorLimits& limits,
+                                  kernel::Workers& workers);
 
 }  // namespace batchnorm::rpc
 

@@ -53,6 +53,13 @@ absl::Status CheckAtLeast(const char* what, std::int64_t value,
       absl::StrCat(what, ": expected at least ", least, ", got ", value));
 }
 
+absl::Status CheckAtMost(const char* what, std::int64_t value,
+                         std::int64_t most) {
+  if (value <= most) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(what, ": expected at most ", most, ", got ", value));
+}
+
 absl::Status Check(const ServerOptions& options) {
   absl::Status status;
   if (options.listen.empty()) {
@@ -67,10 +74,10 @@ absl::Status Check(const ServerOptions& options) {
   status.Update(CheckAtLeast("max message bytes", options.max_message_bytes,
                              kMinMessageBytes));
   status.Update(CheckAtLeast("threads", options.threads, 0));
-  if (options.threads > kMaxThreads) {
-    status.Update(absl::InvalidArgumentError(absl::StrCat(
-        "threads: expected at most ", kMaxThreads, ", got ", options.threads)));
-  }
+  status.Update(CheckAtMost("threads", options.threads, kMaxThreads));
+  status.Update(CheckAtLeast("tensor threads", options.tensor_threads, 0));
+  status.Update(
+      CheckAtMost("tensor threads", options.tensor_threads, kMaxThreads));
   status.Update(CheckAtLeast("max sessions", options.max_sessions, 1));
   status.Update(CheckAtLeast("max tensor bytes", options.max_tensor_bytes, 1));
   status.Update(
@@ -79,8 +86,10 @@ absl::Status Check(const ServerOptions& options) {
   return status;
 }
 
-session::RegistryOptions RegistryOptionsOf(const ServerOptions& options) {
+session::RegistryOptions RegistryOptionsOf(const ServerOptions& options,
+                                           kernel::Workers& workers) {
   session::RegistryOptions registry;
+  registry.workers = &workers;
   registry.max_sessions = options.max_sessions;
   registry.kept_input_bytes = options.kept_input_bytes;
   registry.idle_ttl = options.idle_ttl;
@@ -155,10 +164,12 @@ void React(grpc::ServerCompletionQueue& queue) {
 struct Server::State {
   explicit State(ServerOptions server_options)
       : options(std::move(server_options)),
-        registry(RegistryOptionsOf(options)),
+        workers(options.tensor_threads > 0 ? options.tensor_threads : Cores()),
+        registry(RegistryOptionsOf(options, workers)),
         budget(options.max_bytes_in_flight),
-        bound(MakeServiceMethods(registry,
-                                 RegistryOptionsOf(options).tensor_limits)) {}
+        bound(MakeServiceMethods(
+            registry, RegistryOptionsOf(options, workers).tensor_limits,
+            workers)) {}
 
   absl::Status Build();
   void Serve();
@@ -166,6 +177,7 @@ struct Server::State {
   void Stop();
 
   const ServerOptions options;
+  kernel::Workers workers;
   session::Registry registry;
   ByteBudget budget;
   CallCensus census;

@@ -28,6 +28,9 @@ struct ServerOptions {
   std::vector<std::string> listen = {"localhost:50051"};
   // Threads that compute, at most kMaxThreads; 0 means one a core.
   int threads = 0;
+  // Threads that share the work of one large tensor, the computing one among
+  // them; 0 means one a core, 1 that each tensor has one thread.
+  int tensor_threads = 0;
   std::int64_t max_sessions = 100'000;
   std::int64_t max_tensor_bytes = std::int64_t{1} << 30;
   // The most request bytes that are worked on at once, over all calls. A call

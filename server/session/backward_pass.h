@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "absl/status/statusor.h"
+#include "server/kernel/workers.h"
 #include "server/session/config.h"
 #include "server/session/fingerprint.h"
 #include "server/session/kept_input.h"
@@ -20,7 +21,8 @@ namespace batchnorm::session {
 absl::StatusOr<KeptInput> SumResentInput(const Tensor& x,
                                          const std::optional<Tensor>& gamma,
                                          const SessionConfig& config,
-                                         const TensorLimits& limits);
+                                         const TensorLimits& limits,
+                                         kernel::Workers& workers);
 
 // The digest that the Forward of this input had.
 Digest DigestOf(std::uint32_t rank, const KeptInput& input);
@@ -30,7 +32,8 @@ Digest DigestOf(std::uint32_t rank, const KeptInput& input);
 absl::StatusOr<BackwardResult> Differentiate(const KeptInput& input,
                                              const BackwardCall& call,
                                              const SessionConfig& config,
-                                             const TensorLimits& limits);
+                                             const TensorLimits& limits,
+                                             kernel::Workers& workers);
 
 }  // namespace batchnorm::session
 

@@ -9,17 +9,17 @@ namespace batchnorm::session {
 
 namespace {
 
-std::shared_ptr<const KeptInput> InputToKeep(const Tensor& x,
-                                             const CheckedInput& input,
-                                             std::string sums,
-                                             KeptInputPolicy policy) {
+std::shared_ptr<const KeptInput> InputToKeep(
+    const Tensor& x, const CheckedInput& input,
+    std::shared_ptr<const kernel::TrainBatch> batch, KeptInputPolicy policy) {
   if (policy == KeptInputPolicy::kDiscard) return nullptr;
   return std::make_shared<const KeptInput>(
-      KeptInput{x, input.layout, input.gamma, std::move(sums)});
+      KeptInput{x, input.layout, input.gamma, std::move(batch)});
 }
 
 absl::Status Refuse(const Tensor& x, const kernel::ChannelLayout& layout,
-                    const Batch& batch, const SessionConfig& config) {
+                    const kernel::TrainBatch& batch,
+                    const SessionConfig& config) {
   if (config.non_finite_policy == NonFinitePolicy::kReject) {
     absl::Status finite = RefuseNonFinite(x, layout, batch.statistics);
     if (!finite.ok()) return finite;
@@ -29,40 +29,39 @@ absl::Status Refuse(const Tensor& x, const kernel::ChannelLayout& layout,
 
 }  // namespace
 
-absl::StatusOr<Batch> SumBatch(const ForwardCall& call,
-                               const CheckedForward& checked,
-                               const SessionConfig& config) {
+absl::StatusOr<Batch> NormalizeBatch(const ForwardCall& call,
+                                     const CheckedForward& checked,
+                                     const SessionConfig& config,
+                                     kernel::Workers& workers) {
   const Normalization& constants = config.normalization;
   const CheckedInput& input = checked.input;
-  kernel::ForwardSums sums(input.layout.channels(), call.x.dtype);
-  sums.Add(input.layout, 0, call.x.view());
-  kernel::Statistics statistics =
-      FinishForward(sums, constants.eps, ToKernel(constants.degenerate_policy));
-  Batch batch{.fingerprint = {},
-              .sums = std::move(sums),
-              .statistics = std::move(statistics),
-              .new_weight = call.new_weight.has_value() ? call.new_weight
-                                                        : constants.new_weight,
-              .kept = nullptr};
-  absl::Status refused = Refuse(call.x, input.layout, batch, config);
+  Batch result;
+  result.y.resize(call.x.view().bytes.size());
+  result.batch = std::make_shared<const kernel::TrainBatch>(TrainForward(
+      input.layout, call.x.view(), constants.eps,
+      ToKernel(constants.degenerate_policy), input.gamma, checked.beta,
+      {call.x.dtype, std::as_writable_bytes(std::span(result.y))}, workers));
+  absl::Status refused = Refuse(call.x, input.layout, *result.batch, config);
   if (!refused.ok()) return refused;
 
-  std::string bytes = batch.sums.Serialize();
-  batch.fingerprint = {
+  result.new_weight =
+      call.new_weight.has_value() ? call.new_weight : constants.new_weight;
+  result.fingerprint = {
       .input = InputDigest(call.rank, call.x.dtype, call.x.shape, input.gamma,
-                           bytes),
-      .parameters = ParameterDigest(batch.new_weight, checked.beta)};
-  batch.kept =
-      InputToKeep(call.x, input, std::move(bytes), config.kept_input_policy);
-  return batch;
+                           result.batch->sums.Serialize()),
+      .parameters = ParameterDigest(result.new_weight, checked.beta)};
+  result.kept =
+      InputToKeep(call.x, input, result.batch, config.kept_input_policy);
+  return result;
 }
 
 std::string Normalize(const Tensor& x, const CheckedForward& checked,
-                      const kernel::Statistics& statistics) {
+                      const kernel::Statistics& statistics,
+                      kernel::Workers& workers) {
   std::string y(x.view().bytes.size(), '\0');
   ApplyForward(checked.input.layout, 0, x.view(), statistics,
                checked.input.gamma, checked.beta,
-               {x.dtype, std::as_writable_bytes(std::span(y))});
+               {x.dtype, std::as_writable_bytes(std::span(y))}, workers);
   return y;
 }
 

@@ -1,6 +1,5 @@
-// The two passes of a Forward over the elements of x: the one that sums, and
-// the one that writes y. Neither touches a session's state, so neither needs
-// its lock. Pure functions, safe from any thread.
+// What a Forward does with the elements of x. It does not touch a session's
+// state, so it does not need its lock. Pure functions, safe from any thread.
 #ifndef BATCHNORMD_SERVER_SESSION_FORWARD_PASS_H_
 #define BATCHNORMD_SERVER_SESSION_FORWARD_PASS_H_
 
@@ -9,7 +8,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "server/kernel/batch_norm.h"
+#include "server/kernel/train.h"
 #include "server/session/call_checks.h"
 #include "server/session/config.h"
 #include "server/session/fingerprint.h"
@@ -18,25 +17,27 @@
 
 namespace batchnorm::session {
 
-// The batch of a TRAIN Forward, summed and finished: all that taking a step
-// reads of it. Its size is per channel, but for `kept`, which shares x.
+// The batch of a TRAIN Forward, summed, finished and normalized. All that
+// taking a step reads of it is per channel, but for `kept`, which shares x.
 struct Batch {
   Fingerprint fingerprint;
-  kernel::ForwardSums sums;
-  kernel::Statistics statistics;
+  std::shared_ptr<const kernel::TrainBatch> batch;
+  std::string y;                          // the bytes
   std::optional<double> new_weight;       // in force; empty: cumulative
   std::shared_ptr<const KeptInput> kept;  // null where policy discards x
 };
 
 // INVALID_ARGUMENT `NON_FINITE_INPUT`, `TOO_FEW_VALUES`, `ZERO_VARIANCE`, as
 // the policies say.
-absl::StatusOr<Batch> SumBatch(const ForwardCall& call,
-                               const CheckedForward& checked,
-                               const SessionConfig& config);
+absl::StatusOr<Batch> NormalizeBatch(const ForwardCall& call,
+                                     const CheckedForward& checked,
+                                     const SessionConfig& config,
+                                     kernel::Workers& workers);
 
-// The bytes of y.
+// The bytes of y, from running statistics.
 std::string Normalize(const Tensor& x, const CheckedForward& checked,
-                      const kernel::Statistics& statistics);
+                      const kernel::Statistics& statistics,
+                      kernel::Workers& workers);
 
 }  // namespace batchnorm::session
 

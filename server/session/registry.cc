@@ -119,7 +119,7 @@ absl::StatusOr<std::shared_ptr<Session>> Registry::State::FindOrOpen(
   if (session != nullptr) return session;
   const absl::Time now = options.clock();
   return Insert(std::make_shared<Session>(name, config, options.tensor_limits,
-                                          quota, now),
+                                          quota, now, *options.workers),
                 now);
 }
 

@@ -26,6 +26,8 @@ struct RegistryOptions {
   absl::Duration idle_ttl = absl::Hours(24);
   TensorLimits tensor_limits;
   std::function<absl::Time()> clock = SteadyNow;
+  // What shares the work of one tensor; outlives the registry.
+  kernel::Workers* workers = &kernel::Workers::Inline();
 };
 
 struct SessionPage {

@@ -58,12 +58,13 @@ absl::Status InputEvicted(std::uint64_t step, std::uint32_t window) {
 struct Session::State {
   State(std::string session_name, SessionConfig session_config,
         const TensorLimits& tensor_limits, InputQuota& input_quota,
-        absl::Time now)
+        absl::Time now, kernel::Workers& kernel_workers)
       : name(std::move(session_name)),
         config(std::move(session_config)),
         limits(tensor_limits),
         create_time(now),
         quota(input_quota),
+        workers(kernel_workers),
         running(InitialStatistics(config.channels)),
         window(config.step_window) {}
 
@@ -98,6 +99,7 @@ struct Session::State {
 
   // Thread-safe by themselves.
   InputQuota& quota;
+  kernel::Workers& workers;
   const std::shared_ptr<InputQuota::Account> account =
       std::make_shared<InputQuota::Account>();
 
@@ -128,15 +130,15 @@ absl::StatusOr<ForwardResult> Session::State::Train(
     const ForwardCall& call, const CheckedForward& checked) {
   absl::Status hopeful = LookAhead(call);
   if (!hopeful.ok()) return hopeful;
-  absl::StatusOr<Batch> batch = SumBatch(call, checked, config);
+  absl::StatusOr<Batch> batch = NormalizeBatch(call, checked, config, workers);
   if (!batch.ok()) return batch.status();
   const absl::StatusOr<Taken> taken = TakeStep(call, *batch);
   if (!taken.ok()) return taken.status();
   ForwardResult result;
   result.step = taken->step;
   result.replayed = taken->replayed;
-  result.y = Normalize(call.x, checked, batch->statistics);
-  result.statistics = std::move(batch->statistics);
+  result.y = std::move(batch->y);
+  result.statistics = batch->batch->statistics;
   return result;
 }
 
@@ -180,7 +182,7 @@ absl::StatusOr<Taken> Session::State::Replay(std::uint64_t step,
 
 std::vector<Input> Session::State::Apply(const Batch& batch) {
   const Normalization& constants = config.normalization;
-  UpdateRunning(batch.sums,
+  UpdateRunning(batch.batch->sums,
                 {.new_weight = batch.new_weight,
                  .running_ddof = static_cast<int>(constants.running_ddof)},
                 ToKernel(constants.degenerate_policy), running.mean,
@@ -208,7 +210,8 @@ absl::StatusOr<ForwardResult> Session::State::Infer(
   result.y =
       Normalize(call.x, checked,
                 kernel::FromRunning(used.mean, used.var, constants.eps,
-                                    ToKernel(constants.degenerate_policy)));
+                                    ToKernel(constants.degenerate_policy)),
+                workers);
   Count(&Counters::inference_count);
   return result;
 }
@@ -241,7 +244,7 @@ absl::StatusOr<BackwardResult> Session::State::Backward(
       call.x.has_value() ? ResentInput(call, *call.x) : UseKept(call);
   if (!input.ok()) return input.status();
   absl::StatusOr<BackwardResult> result =
-      Differentiate(**input, call, config, limits);
+      Differentiate(**input, call, config, limits, workers);
   if (result.ok()) Count(&Counters::backward_count);
   return result;
 }
@@ -251,7 +254,7 @@ absl::StatusOr<Input> Session::State::ResentInput(const BackwardCall& call,
   absl::Status hopeful = CheckResent(call, nullptr);
   if (!hopeful.ok()) return hopeful;
   absl::StatusOr<KeptInput> input =
-      SumResentInput(x, call.gamma, config, limits);
+      SumResentInput(x, call.gamma, config, limits, workers);
   if (!input.ok()) return input.status();
   const Digest digest = DigestOf(call.rank, *input);
   absl::Status same = CheckResent(call, &digest);
@@ -286,9 +289,10 @@ absl::StatusOr<Input> Session::State::UseKept(const BackwardCall& call) const {
 // ---- Session
 
 Session::Session(std::string name, SessionConfig config,
-                 const TensorLimits& limits, InputQuota& quota, absl::Time now)
+                 const TensorLimits& limits, InputQuota& quota, absl::Time now,
+                 kernel::Workers& workers)
     : state_(std::make_unique<State>(std::move(name), std::move(config), limits,
-                                     quota, now)) {}
+                                     quota, now, workers)) {}
 
 Session::~Session() = default;
 

@@ -18,6 +18,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "server/kernel/batch_norm.h"
+#include "server/kernel/workers.h"
 #include "server/session/config.h"
 #include "server/session/tensor.h"
 
@@ -102,9 +103,11 @@ struct Snapshot {
 
 class Session : public std::enable_shared_from_this<Session> {
  public:
-  // REQUIRES: the configuration is valid. `quota` outlives the session.
+  // REQUIRES: the configuration is valid. `quota` and `workers`, which share
+  // the work of each tensor, outlive the session.
   Session(std::string name, SessionConfig config, const TensorLimits& limits,
-          InputQuota& quota, absl::Time now);
+          InputQuota& quota, absl::Time now,
+          kernel::Workers& workers = kernel::Workers::Inline());
   ~Session();
 
   void Forward(ForwardCall call, Completion<ForwardResult> done);

@@ -40,3 +40,12 @@ def test_a_planted_forbidden_include_is_found(tmp_path, file, include, reason):
     planted.write_text(planted.read_text() + f"#include <{include}>\n")
     (found,) = layering.violations(tmp_path)
     assert file in found and reason in found and include in found
+
+
+def test_a_planted_callback_service_is_found(tmp_path):
+    planted = tmp_path / "server/rpc/server.h"
+    planted.parent.mkdir(parents=True)
+    shutil.copy(ROOT / "server/rpc/server.h", planted)
+    planted.write_text(planted.read_text() + "struct S : Greeter::CallbackService {};\n")
+    (found,) = layering.violations(tmp_path)
+    assert "server/rpc/server.h" in found and "callback" in found

@@ -3,11 +3,8 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
-#include <chrono>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "tests/service/raw_call.h"
@@ -182,24 +179,6 @@ TEST(ErrorTexts, NameNoPathAndNoInternals) {
   for (const char* internal : {"/", "::", ".cc", "0x", "absl"}) {
     EXPECT_EQ(text.find(internal), std::string::npos) << text;
   }
-}
-
-// gRPC's callback API sleeps up to 98 ms in the first call after a second of
-// rest; this server must not.
-TEST(Latency, TheFirstCallAfterARestIsFast) {
-  const RunningServer service;
-  EXPECT_TRUE(service.StatusOf(SmallEvaluate()).ok());
-  std::array<double, 3> milliseconds;
-  for (double& took : milliseconds) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(1'500));
-    const auto start = std::chrono::steady_clock::now();
-    EXPECT_TRUE(service.StatusOf(SmallEvaluate()).ok());
-    took = std::chrono::duration<double, std::milli>(
-               std::chrono::steady_clock::now() - start)
-               .count();
-  }
-  std::sort(milliseconds.begin(), milliseconds.end());
-  EXPECT_LT(milliseconds[1], 30);
 }
 
 }  // namespace

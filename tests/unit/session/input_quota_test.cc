@@ -22,7 +22,7 @@ InputQuota::Input InputOf(std::int64_t bytes) {
                           std::string(static_cast<std::size_t>(bytes), '\0')),
                 kernel::ChannelLayout(shape, axes),
                 {},
-                {}});
+                nullptr});
 }
 
 class InputQuotaTest : public ::testing::Test {
@@ -129,10 +129,12 @@ TEST_F(InputQuotaTest, EvictionIsCountedForTheOwner) {
 TEST_F(InputQuotaTest, GammaAndSumsCountAsRoomButNotAsInput) {
   KeptInput input = *InputOf(10);
   input.gamma = {1, 2};
-  input.sums = "12345";
+  input.batch = std::make_shared<const kernel::TrainBatch>(kernel::TrainBatch{
+      kernel::ForwardSums(1, kernel::Dtype::kF16), kernel::Statistics()});
+  InputQuota quota(1000);
   const auto kept =
-      quota_.Keep(std::make_shared<const KeptInput>(input), account_);
-  EXPECT_EQ(quota_.used_bytes(), 10 + 16 + 5);
+      quota.Keep(std::make_shared<const KeptInput>(input), account_);
+  EXPECT_EQ(quota.used_bytes(), 10 + 16 + kernel::TrainBatch::kBytesAChannel);
   EXPECT_EQ(account_->x_bytes, 10);
 }
 

@@ -6,9 +6,10 @@
 #include "server/kernel/batch_norm.h"
 #include "server/kernel/centering.h"
 #include "server/kernel/floating_point_scope.h"
+#include "server/kernel/readable_apply.h"
 #include "server/kernel/tensor_blocks.h"
 
-namespace batchnorm::kernel {
+namespace batchnorm::kernel::readable {
 namespace {
 
 // What eq. 19 reads of one channel.
@@ -105,4 +106,4 @@ void ApplyBackward(const ChannelLayout& layout, std::int64_t first,
   });
 }
 
-}  // namespace batchnorm::kernel
+}  // namespace batchnorm::kernel::readable

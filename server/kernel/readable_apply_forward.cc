@@ -6,9 +6,10 @@
 #include "server/kernel/batch_norm.h"
 #include "server/kernel/centering.h"
 #include "server/kernel/floating_point_scope.h"
+#include "server/kernel/readable_apply.h"
 #include "server/kernel/tensor_blocks.h"
 
-namespace batchnorm::kernel {
+namespace batchnorm::kernel::readable {
 namespace {
 
 // What eq. 18 reads of one channel.
@@ -67,4 +68,4 @@ void ApplyForward(const ChannelLayout& layout, std::int64_t first, TensorView x,
   });
 }
 
-}  // namespace batchnorm::kernel
+}  // namespace batchnorm::kernel::readable

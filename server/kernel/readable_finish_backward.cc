@@ -4,10 +4,12 @@
 #include <limits>
 
 #include "server/kernel/batch_norm.h"
+#include "server/kernel/finish.h"
 #include "server/kernel/float_formats.h"
 #include "server/kernel/floating_point_scope.h"
 #include "server/kernel/inverse_std.h"
 #include "server/kernel/moments.h"
+#include "server/kernel/readable_finish.h"
 #include "server/kernel/rounding.h"
 
 namespace batchnorm::kernel {
@@ -23,16 +25,6 @@ struct ChannelGradients {
   double mean_dy_lo = 0;
   double k = kNan;
 };
-
-Gradients WithChannels(std::size_t channels) {
-  Gradients gradients;
-  gradients.dgamma.resize(channels);
-  gradients.dbeta.resize(channels);
-  gradients.mean_dy.resize(channels);
-  gradients.mean_dy_lo.resize(channels);
-  gradients.k.resize(channels);
-  return gradients;
-}
 
 void Set(const ChannelGradients& channel, std::size_t i, Gradients& gradients) {
   gradients.dgamma[i] = channel.dgamma;
@@ -108,19 +100,17 @@ double InferenceDgamma(const ExactSum& dy, const ExactSum& dy_x, double mean,
 
 }  // namespace
 
-Gradients FinishBackward(const ForwardSums& forward,
-                         const BackwardSums& backward, double eps,
-                         Degenerate degenerate) {
-  assert(forward.channels() == backward.channels());
-  const FloatingPointScope scope;
-  Gradients gradients =
-      WithChannels(static_cast<std::size_t>(forward.channels()));
-  for (std::int64_t c = 0; c < forward.channels(); ++c) {
-    Set(FinishChannel(forward, backward, c, eps, degenerate),
-        static_cast<std::size_t>(c), gradients);
-  }
-  return gradients;
+namespace readable {
+
+void FinishBackward(const ForwardSums& forward, const BackwardSums& backward,
+                    double eps, Degenerate degenerate, std::size_t channel,
+                    Gradients& gradients) {
+  Set(FinishChannel(forward, backward, static_cast<std::int64_t>(channel), eps,
+                    degenerate),
+      channel, gradients);
 }
+
+}  // namespace readable
 
 Gradients FinishInferenceBackward(const BackwardSums& backward,
                                   const Statistics& running, double eps,
@@ -128,7 +118,7 @@ Gradients FinishInferenceBackward(const BackwardSums& backward,
   const FloatingPointScope scope;
   const auto channels = static_cast<std::size_t>(backward.channels());
   assert(running.mean.size() == channels);
-  Gradients gradients = WithChannels(channels);
+  Gradients gradients = GradientsRoom(channels);
   for (std::size_t i = 0; i < channels; ++i) {
     const auto c = static_cast<std::int64_t>(i);
     const ExactSum& dy = backward.sum_dy(c);

@@ -1,13 +1,12 @@
 #include <algorithm>
-#include <cassert>
 #include <cmath>
 #include <cstddef>
 #include <limits>
 
 #include "server/kernel/batch_norm.h"
 #include "server/kernel/float_formats.h"
-#include "server/kernel/floating_point_scope.h"
 #include "server/kernel/moments.h"
+#include "server/kernel/readable_finish.h"
 #include "server/kernel/rounding.h"
 
 namespace batchnorm::kernel {
@@ -72,22 +71,18 @@ std::int64_t DegreesOfFreedom(std::int64_t count, int ddof,
 
 }  // namespace
 
+namespace readable {
+
 void UpdateRunning(const ForwardSums& sums, const RunningUpdate& update,
-                   Degenerate degenerate, std::span<double> mean,
-                   std::span<double> var, std::int64_t& batch_count) {
-  assert(mean.size() == static_cast<std::size_t>(sums.channels()) &&
-         var.size() == mean.size());
-  if (sums.channels() == 0 || sums.count(0) == 0) return;
-  const FloatingPointScope scope;
-  ++batch_count;
+                   Degenerate degenerate, std::int64_t batch_count,
+                   std::size_t channel, double& mean, double& var) {
+  const auto c = static_cast<std::int64_t>(channel);
   const Weight weight = WeightOf(update, batch_count);
-  for (std::size_t i = 0; i < mean.size(); ++i) {
-    const auto c = static_cast<std::int64_t>(i);
-    const std::int64_t freedom =
-        DegreesOfFreedom(sums.count(c), update.running_ddof, degenerate);
-    mean[i] = NewMean(sums, c, weight, mean[i]);
-    var[i] = NewVar(sums, c, weight, freedom, var[i]);
-  }
+  const std::int64_t freedom =
+      DegreesOfFreedom(sums.count(c), update.running_ddof, degenerate);
+  mean = NewMean(sums, c, weight, mean);
+  var = NewVar(sums, c, weight, freedom, var);
 }
 
+}  // namespace readable
 }  // namespace batchnorm::kernel

@@ -4,10 +4,12 @@
 #include <limits>
 
 #include "server/kernel/batch_norm.h"
+#include "server/kernel/finish.h"
 #include "server/kernel/float_formats.h"
 #include "server/kernel/floating_point_scope.h"
 #include "server/kernel/inverse_std.h"
 #include "server/kernel/moments.h"
+#include "server/kernel/readable_finish.h"
 #include "server/kernel/rounding.h"
 
 namespace batchnorm::kernel {
@@ -23,18 +25,6 @@ struct ChannelStatistics {
   InverseStd inv_std = {kNan, kNan, 0};
   double scaled_mean_lo = kNan;
 };
-
-Statistics WithChannels(std::size_t channels) {
-  Statistics statistics;
-  statistics.mean.resize(channels);
-  statistics.mean_lo.resize(channels);
-  statistics.var.resize(channels);
-  statistics.inv_std.resize(channels);
-  statistics.scaled_inv_std.resize(channels);
-  statistics.scaled_mean_lo.resize(channels);
-  statistics.scale.resize(channels);
-  return statistics;
-}
 
 void Set(const ChannelStatistics& channel, std::size_t i,
          Statistics& statistics) {
@@ -78,27 +68,22 @@ ChannelStatistics FinishChannel(const ForwardSums& sums, std::int64_t channel,
 
 }  // namespace
 
-Statistics FinishForward(const ForwardSums& sums, double eps,
-                         Degenerate degenerate) {
-  assert(eps >= 0 && std::isfinite(eps));
-  const FloatingPointScope scope;
-  Statistics statistics =
-      WithChannels(static_cast<std::size_t>(sums.channels()));
-  for (std::int64_t c = 0; c < sums.channels(); ++c) {
-    assert(sums.count(c) == sums.count(0));
-    statistics.count = sums.count(c);
-    Set(FinishChannel(sums, c, eps, degenerate), static_cast<std::size_t>(c),
-        statistics);
-  }
-  return statistics;
+namespace readable {
+
+void FinishForward(const ForwardSums& sums, double eps, Degenerate degenerate,
+                   std::size_t channel, Statistics& statistics) {
+  Set(FinishChannel(sums, static_cast<std::int64_t>(channel), eps, degenerate),
+      channel, statistics);
 }
+
+}  // namespace readable
 
 Statistics FromRunning(std::span<const double> mean,
                        std::span<const double> var, double eps,
                        Degenerate degenerate) {
   assert(mean.size() == var.size() && eps >= 0 && std::isfinite(eps));
   const FloatingPointScope scope;
-  Statistics statistics = WithChannels(mean.size());
+  Statistics statistics = StatisticsRoom(mean.size());
   for (std::size_t c = 0; c < mean.size(); ++c) {
     Set({Canonical(mean[c]), 0, Canonical(var[c]),
          RunningInverseStd(var[c], eps, degenerate), 0},

@@ -1,0 +1,231 @@
+// The apply passes over the rows of a box, with stores past the caches where
+// the output will not be read soon.
+#if defined(BATCHNORMD_SERVER_KERNEL_APPLY_BOX_INL_H_) == \
+    defined(HWY_TARGET_TOGGLE)
+#ifdef BATCHNORMD_SERVER_KERNEL_APPLY_BOX_INL_H_
+#undef BATCHNORMD_SERVER_KERNEL_APPLY_BOX_INL_H_
+#else
+#define BATCHNORMD_SERVER_KERNEL_APPLY_BOX_INL_H_
+#endif
+
+#include <hwy/cache_control.h>
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "server/kernel/apply_segment-inl.h"
+#include "server/kernel/box.h"
+#include "server/kernel/fast_apply.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace batchnorm::kernel::HWY_NAMESPACE {
+
+// Elements that go through the buffer at a time.
+inline constexpr std::int64_t kChunk = 4096;
+// Columns whose coefficients stay in the first-level cache.
+inline constexpr std::int64_t kCoefficientColumns = 512;
+// Below this many columns a channel, lanes hold columns of several channels.
+inline constexpr std::int64_t kSegmentColumns = 16;
+// From this many columns in a segment or row on, results need no buffer on
+// their way past the caches. (Segments begin anywhere within a line, most rows
+// where one begins.)
+inline constexpr std::int64_t kStreamedSegment = 512;
+inline constexpr std::int64_t kStreamedRow = 128;
+inline constexpr std::size_t kLineBytes = 64;
+
+// Copies bytes past the caches. Both have the same offset within a line.
+HWY_INLINE void StreamBytes(const std::byte* from, std::size_t size,
+                            std::byte* to) {
+  const hn::ScalableTag<std::uint8_t> d;
+  const std::size_t step = hn::Lanes(d);
+  const std::size_t past_line = reinterpret_cast<std::uintptr_t>(to) % step;
+  std::size_t i = std::min(size, past_line == 0 ? 0 : step - past_line);
+  std::memcpy(to, from, i);
+  const auto* source = reinterpret_cast<const std::uint8_t*>(from);
+  auto* target = reinterpret_cast<std::uint8_t*>(to);
+  for (; i + step <= size; i += step) {
+    hn::Stream(hn::LoadU(d, source + i), d, target + i);
+  }
+  std::memcpy(to + i, from + i, size - i);
+}
+
+// One formula over boxes of one dtype.
+template <Formula kFormula, Dtype kDtype>
+class BoxApplier {
+ public:
+  using Bits = BitsOf<kDtype>;
+
+  BoxApplier(const Bits* x, const Bits* dy, const Coefficients& c,
+             ApplyOptions options, Bits* out)
+      : x_(x), dy_(dy), c_(c), options_(options), out_(out) {
+    const void* output = out;
+    apart_ = output != x && output != dy;
+  }
+
+  void Apply(const Box& box) {
+    if (options_.may_be_nan) {
+      ApplyBox<true>(box);
+    } else {
+      ApplyBox<false>(box);
+    }
+    hwy::FlushStream();
+  }
+
+ private:
+  template <bool kMayBeNan>
+  HWY_INLINE void ApplyBox(const Box& box) {
+    if (box.inner >= kSegmentColumns) return ApplySegments<kMayBeNan>(box);
+    const std::int64_t fold = FoldFor(box, kCoefficientColumns);
+    ForEachFolded(box, fold, [&](const Box& part) HWY_ATTR {
+      for (std::int64_t at = 0; at < part.columns; at += kCoefficientColumns) {
+        ApplyLanes<kMayBeNan>(
+            part.Columns(at, std::min(kCoefficientColumns, part.columns - at)));
+      }
+    });
+  }
+
+  // Row by row, the channels of a row one after the other.
+  template <bool kMayBeNan>
+  HWY_INLINE void ApplySegments(const Box& box) {
+    using A = Loop<kFormula, kDtype, false, kMayBeNan>;
+    if (StreamsDirectly(box)) return StreamSegments<A>(box);
+    for (std::int64_t row = 0; row < box.rows; ++row) {
+      for (std::int64_t at = 0; at < box.columns; at += kChunk) {
+        const Box chunk =
+            box.Rows(row, 1).Columns(at, std::min(kChunk, box.columns - at));
+        Bits* const to = Destination(chunk.offset);
+        ForEachChannel(chunk, [&](std::int64_t channel, std::int64_t column,
+                                  std::int64_t columns) HWY_ATTR {
+          ApplySegment<A>(x_ + chunk.offset + column,
+                          dy_ + chunk.offset + column, OfChannel(channel),
+                          static_cast<std::size_t>(columns), options_.ahead,
+                          apart_, to + column);
+        });
+        Deliver(chunk.offset, chunk.columns);
+      }
+    }
+  }
+
+  // Whether segments are long enough to have many whole lines, and their
+  // elements lie where whole lines begin.
+  bool StreamsDirectly(const Box& box) const {
+    const bool is_long = box.inner >= kSegmentColumns
+                             ? box.inner >= kStreamedSegment
+                             : box.columns >= kStreamedRow;
+    return options_.streams && is_long && sizeof(Bits) >= 4 &&
+           reinterpret_cast<std::uintptr_t>(out_) % sizeof(Bits) == 0;
+  }
+
+  template <class A>
+  HWY_INLINE void StreamSegments(const Box& box) {
+    for (std::int64_t row = 0; row < box.rows; ++row) {
+      const std::int64_t at = box.offset + row * box.row_stride;
+      ForEachChannel(box, [&](std::int64_t channel, std::int64_t column,
+                              std::int64_t columns) HWY_ATTR {
+        ApplyStreamedSegment<A>(x_ + at + column, dy_ + at + column,
+                                OfChannel(channel),
+                                static_cast<std::size_t>(columns),
+                                options_.ahead, apart_, out_ + at + column);
+      });
+    }
+  }
+
+  // Columns in lanes: each has its own coefficients.
+  template <bool kMayBeNan>
+  HWY_INLINE void ApplyLanes(const Box& box) {
+    using A = Loop<kFormula, kDtype, true, kMayBeNan>;
+    const CoefficientsAt c = OfColumns(box);
+    const bool directly = StreamsDirectly(box);
+    const auto columns = static_cast<std::size_t>(box.columns);
+    for (std::int64_t row = 0; row < box.rows; ++row) {
+      const std::int64_t at = box.offset + row * box.row_stride;
+      if (directly) {
+        ApplyStreamedSegment<A>(x_ + at, dy_ + at, c, columns, options_.ahead,
+                                apart_, out_ + at);
+      } else {
+        ApplySegment<A>(x_ + at, dy_ + at, c, columns, options_.ahead, apart_,
+                        Destination(at));
+        Deliver(at, box.columns);
+      }
+    }
+  }
+
+  CoefficientsAt OfChannel(std::int64_t channel) const {
+    const auto i = static_cast<std::size_t>(channel);
+    CoefficientsAt at = {};
+    at.gain = &c_.gain[i];
+    if constexpr (kFormula != Formula::kInferenceBackward) {
+      at.mean = &c_.mean[i];
+      at.mean_lo = &c_.mean_lo[i];
+    }
+    if constexpr (kFormula == Formula::kForward) at.beta = &c_.beta[i];
+    if constexpr (kFormula == Formula::kBackward) {
+      at.mean_dy = &c_.mean_dy[i];
+      at.mean_dy_lo = &c_.mean_dy_lo[i];
+      at.k = &c_.k[i];
+    }
+    return at;
+  }
+
+  // The coefficients of a box's columns: the channels' own, or repeated for
+  // each of a channel's columns.
+  CoefficientsAt OfColumns(const Box& box) {
+    if (box.inner == 1 && box.period == 0) {
+      return OfChannel(box.first_channel());
+    }
+    CoefficientsAt of_column = {};
+    const double** targets[] = {&of_column.mean,    &of_column.mean_lo,
+                                &of_column.gain,    &of_column.beta,
+                                &of_column.mean_dy, &of_column.mean_dy_lo,
+                                &of_column.k};
+    for (std::size_t i = 0; i < kCoefficients; ++i) *targets[i] = repeated_[i];
+    ForEachChannel(box, [&](std::int64_t channel, std::int64_t column,
+                            std::int64_t columns) HWY_ATTR {
+      const CoefficientsAt of_channel = OfChannel(channel);
+      const double* const sources[] = {
+          of_channel.mean, of_channel.mean_lo, of_channel.gain,
+          of_channel.beta, of_channel.mean_dy, of_channel.mean_dy_lo,
+          of_channel.k};
+      for (std::size_t i = 0; i < kCoefficients; ++i) {
+        if (sources[i] == nullptr) continue;
+        std::fill_n(repeated_[i] + column, columns, *sources[i]);
+      }
+    });
+    return of_column;
+  }
+
+  // Where results of elements from `offset` on are written: their place, or
+  // the buffer, at the same offset within a cache line.
+  Bits* Destination(std::int64_t offset) {
+    if (!options_.streams) return out_ + offset;
+    const auto in_line =
+        reinterpret_cast<std::uintptr_t>(out_ + offset) % kLineBytes;
+    return reinterpret_cast<Bits*>(buffer_ + in_line);
+  }
+
+  void Deliver(std::int64_t offset, std::int64_t size) {
+    if (!options_.streams) return;
+    StreamBytes(reinterpret_cast<const std::byte*>(Destination(offset)),
+                static_cast<std::size_t>(size) * sizeof(Bits),
+                reinterpret_cast<std::byte*>(out_ + offset));
+  }
+
+  static constexpr std::size_t kCoefficients = 7;
+
+  const Bits* x_;
+  const Bits* dy_;
+  const Coefficients& c_;
+  ApplyOptions options_;
+  Bits* out_;
+  bool apart_;
+  alignas(kLineBytes) std::byte buffer_[kChunk * sizeof(Bits) + kLineBytes];
+  double repeated_[kCoefficients][kCoefficientColumns + kMaxLanes];
+};
+
+}  // namespace batchnorm::kernel::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // BATCHNORMD_SERVER_KERNEL_APPLY_BOX_INL_H_

@@ -1,0 +1,82 @@
+#include "server/kernel/channel_totals.h"
+
+#include <utility>
+
+namespace batchnorm::kernel {
+
+ChannelTotals::ChannelTotals(const ChannelTotals& other)
+    : sum(other.sum),
+      top(other.top),
+      rest(other.rest),
+      scale(other.scale),
+      spill_(other.spill_ ? std::make_unique<Spill>(*other.spill_) : nullptr) {}
+
+ChannelTotals& ChannelTotals::operator=(const ChannelTotals& other) {
+  ChannelTotals copy(other);
+  return *this = std::move(copy);
+}
+
+void ChannelTotals::SpillIntegers() {
+  if (sum == 0 && top == 0 && rest == 0) return;
+  spill().sum.AddScaled(sum, scale.sum_unit());
+  spill().products.AddScaled(top, scale.product_unit() + scale.top_shift());
+  spill().products.AddScaled(rest, scale.product_unit());
+  sum = top = rest = 0;
+}
+
+void ChannelTotals::Rescale(const TotalsScale& next) {
+  if (scale == next) return;
+  SpillIntegers();
+  scale = next;
+}
+
+void ChannelTotals::Add(Wide more_sum, Wide more_top, Wide more_rest) {
+  constexpr Wide kLarge = Wide{1} << 120;
+  const auto is_large = [](Wide v) { return v >= kLarge || v <= -kLarge; };
+  sum += more_sum;
+  top += more_top;
+  rest += more_rest;
+  if (is_large(sum) || is_large(top) || is_large(rest)) SpillIntegers();
+}
+
+void ChannelTotals::Merge(const ChannelTotals& part) {
+  if (part.scale.kind != SumKind::kNone) {
+    if (scale.kind == SumKind::kNone) scale = part.scale;
+    if (scale == part.scale) {
+      Add(part.sum, part.top, part.rest);
+    } else {
+      ChannelTotals spilled = part;
+      spilled.Rescale({});
+      return Merge(spilled);
+    }
+  }
+  if (!part.spill_) return;
+  spill().sum.Merge(part.spill_->sum);
+  spill().products.Merge(part.spill_->products);
+}
+
+ExactSum ChannelTotals::Sum() const {
+  ExactSum total;
+  if (spill_) total = spill_->sum;
+  total.AddScaled(sum, scale.sum_unit());
+  return total;
+}
+
+ExactSum ChannelTotals::Products() const {
+  ExactSum total;
+  if (spill_) total = spill_->products;
+  total.AddScaled(top, scale.product_unit() + scale.top_shift());
+  total.AddScaled(rest, scale.product_unit());
+  return total;
+}
+
+bool ChannelTotals::is_finite() const {
+  return !spill_ || (spill_->sum.is_finite() && spill_->products.is_finite());
+}
+
+ChannelTotals::Spill& ChannelTotals::spill() {
+  if (!spill_) spill_ = std::make_unique<Spill>();
+  return *spill_;
+}
+
+}  // namespace batchnorm::kernel

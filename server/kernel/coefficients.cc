@@ -1,0 +1,97 @@
+#include "server/kernel/coefficients.h"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+namespace batchnorm::kernel {
+namespace {
+
+// What a vector may read behind the last channel.
+constexpr std::size_t kRoom = 32;
+
+void Copy(const std::vector<double>& from, ChannelRange range,
+          std::vector<double>& to) {
+  std::copy(from.begin() + static_cast<std::ptrdiff_t>(range.first),
+            from.begin() + static_cast<std::ptrdiff_t>(range.end),
+            to.begin() + static_cast<std::ptrdiff_t>(range.first));
+}
+
+void SetGain(const Statistics& statistics, std::span<const double> gamma,
+             ChannelRange range, Coefficients& c) {
+  for (std::size_t i = range.first; i < range.end; ++i) {
+    const double scale_of_x_hat = gamma.empty() ? 1.0 : gamma[i];
+    c.gain[i] = scale_of_x_hat * statistics.scaled_inv_std[i];
+  }
+}
+
+void SetCenter(const Statistics& statistics, ChannelRange range,
+               Coefficients& c) {
+  Copy(statistics.mean, range, c.mean);
+  Copy(statistics.scaled_mean_lo, range, c.mean_lo);
+}
+
+}  // namespace
+
+Coefficients ForwardRoom(std::size_t channels) {
+  Coefficients c;
+  c.mean.resize(channels + kRoom);
+  c.mean_lo.resize(channels + kRoom);
+  c.gain.resize(channels + kRoom);
+  c.beta.resize(channels + kRoom);
+  return c;
+}
+
+Coefficients BackwardRoom(std::size_t channels) {
+  Coefficients c;
+  c.mean.resize(channels + kRoom);
+  c.mean_lo.resize(channels + kRoom);
+  c.gain.resize(channels + kRoom);
+  c.mean_dy.resize(channels + kRoom);
+  c.mean_dy_lo.resize(channels + kRoom);
+  c.k.resize(channels + kRoom);
+  return c;
+}
+
+void SetForward(const Statistics& statistics, std::span<const double> gamma,
+                std::span<const double> beta, ChannelRange range,
+                Coefficients& c) {
+  SetCenter(statistics, range, c);
+  SetGain(statistics, gamma, range, c);
+  for (std::size_t i = range.first; i < range.end; ++i) {
+    c.beta[i] = beta.empty() ? 0.0 : beta[i];
+  }
+}
+
+void SetBackward(const Statistics& statistics, const Gradients& gradients,
+                 std::span<const double> gamma, ChannelRange range,
+                 Coefficients& c) {
+  SetCenter(statistics, range, c);
+  SetGain(statistics, gamma, range, c);
+  Copy(gradients.mean_dy, range, c.mean_dy);
+  Copy(gradients.mean_dy_lo, range, c.mean_dy_lo);
+  Copy(gradients.k, range, c.k);
+}
+
+bool AreUnscaled(const Statistics& statistics, ChannelRange range) {
+  bool unscaled = true;
+  for (std::size_t i = range.first; i < range.end; ++i) {
+    unscaled &= statistics.scale[i] == 0;
+  }
+  return unscaled;
+}
+
+bool AnyIsNotFinite(const Coefficients& c, ChannelRange range) {
+  for (const auto* values : {&c.mean, &c.mean_lo, &c.gain, &c.beta, &c.mean_dy,
+                             &c.mean_dy_lo, &c.k}) {
+    if (values->empty()) continue;
+    double zero = 0;  // NaN once anything infinite or NaN was there
+    for (std::size_t i = range.first; i < range.end; ++i) {
+      zero += (*values)[i] * 0;
+    }
+    if (std::isnan(zero)) return true;
+  }
+  return false;
+}
+
+}  // namespace batchnorm::kernel

@@ -1,0 +1,67 @@
+#include "server/kernel/fast_apply.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "server/kernel/fast_apply.cc"
+#include <hwy/foreach_target.h>
+// After foreach_target.h, and in this order.
+#include <hwy/highway.h>
+
+#include <cstddef>
+
+#include "server/kernel/apply_box-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace batchnorm::kernel::HWY_NAMESPACE {
+
+template <Formula kFormula, Dtype kDtype>
+void ApplyTyped(const ApplyTensors& t, const Box& box, const Coefficients& c,
+                ApplyOptions options) {
+  using Bits = BitsOf<kDtype>;
+  BoxApplier<kFormula, kDtype>(reinterpret_cast<const Bits*>(t.x),
+                               reinterpret_cast<const Bits*>(t.dy), c, options,
+                               reinterpret_cast<Bits*>(t.out))
+      .Apply(box);
+}
+
+template <Formula kFormula>
+void ApplyFormula(const ApplyTensors& t, const Box& box, const Coefficients& c,
+                  ApplyOptions options) {
+  switch (t.dtype) {
+    case Dtype::kF16:
+      return ApplyTyped<kFormula, Dtype::kF16>(t, box, c, options);
+    case Dtype::kBF16:
+      return ApplyTyped<kFormula, Dtype::kBF16>(t, box, c, options);
+    case Dtype::kF32:
+      return ApplyTyped<kFormula, Dtype::kF32>(t, box, c, options);
+    case Dtype::kF64:
+      return ApplyTyped<kFormula, Dtype::kF64>(t, box, c, options);
+  }
+}
+
+void ApplyAny(Formula formula, const ApplyTensors& t, const Box& box,
+              const Coefficients& c, ApplyOptions options) {
+  switch (formula) {
+    case Formula::kForward:
+      return ApplyFormula<Formula::kForward>(t, box, c, options);
+    case Formula::kBackward:
+      return ApplyFormula<Formula::kBackward>(t, box, c, options);
+    case Formula::kInferenceBackward:
+      return ApplyFormula<Formula::kInferenceBackward>(t, box, c, options);
+  }
+}
+
+}  // namespace batchnorm::kernel::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace batchnorm::kernel {
+
+HWY_EXPORT(ApplyAny);
+
+void ApplyBox(Formula formula, const ApplyTensors& tensors, const Box& box,
+              const Coefficients& coefficients, ApplyOptions options) {
+  HWY_DYNAMIC_DISPATCH(ApplyAny)(formula, tensors, box, coefficients, options);
+}
+
+}  // namespace batchnorm::kernel
+#endif  // HWY_ONCE

@@ -1,0 +1,144 @@
+// Samples of a box, from which its channels get their scales.
+#if defined(BATCHNORMD_SERVER_KERNEL_PREDICT_BOX_INL_H_) == \
+    defined(HWY_TARGET_TOGGLE)
+#ifdef BATCHNORMD_SERVER_KERNEL_PREDICT_BOX_INL_H_
+#undef BATCHNORMD_SERVER_KERNEL_PREDICT_BOX_INL_H_
+#else
+#define BATCHNORMD_SERVER_KERNEL_PREDICT_BOX_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+
+#include "server/kernel/box.h"
+#include "server/kernel/channel_totals.h"
+#include "server/kernel/float_formats.h"
+#include "server/kernel/lanes-inl.h"
+#include "server/kernel/prediction.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace batchnorm::kernel::HWY_NAMESPACE {
+
+// A channel's sample: this many rows of at most kSampleColumns values.
+inline constexpr std::int64_t kSampleRows = 8;
+inline constexpr std::int64_t kSampleColumns = 32;
+// Columns that are sampled together.
+inline constexpr std::size_t kPredictedColumns = 512;
+
+template <Dtype kDtype>
+double MagnitudeOf(BitsOf<kDtype> bits) {
+  if constexpr (kDtype == Dtype::kF16) {
+    return WidenF16(bits);
+  } else if constexpr (kDtype == Dtype::kBF16) {
+    return WidenBF16(bits);
+  } else if constexpr (kDtype == Dtype::kF32) {
+    return double{std::bit_cast<float>(bits)};
+  } else {
+    return std::bit_cast<double>(bits);
+  }
+}
+
+// The greatest magnitudes, doubled as bits, of columns in the sampled rows.
+template <Dtype kDtype>
+HWY_INLINE void SampleColumns(const BitsOf<kDtype>* values, const Box& box,
+                              std::size_t columns, BitsOf<kDtype>* greatest) {
+  const hn::ScalableTag<BitsOf<kDtype>> d;
+  const std::int64_t rows = std::min(box.rows, kSampleRows);
+  for (std::size_t j = 0; j < columns; j += hn::Lanes(d)) {
+    auto largest = hn::Zero(d);
+    for (std::int64_t i = 0; i < rows; ++i) {
+      const auto* row = values + box.rows * i / rows * box.row_stride;
+      const auto v = LoadFirst(d, row + j, columns - j);
+      largest = hn::Max(largest, hn::Add(v, v));  // without the sign
+    }
+    hn::StoreU(largest, d, greatest + j);
+  }
+}
+
+// The greatest magnitude in the sample of one channel.
+template <Dtype kDtype>
+HWY_INLINE double SampleOf(const BitsOf<kDtype>* greatest,
+                           std::int64_t columns) {
+  BitsOf<kDtype> largest = 0;
+  for (std::int64_t j = 0; j < columns; ++j) {
+    largest = std::max(largest, greatest[j]);
+  }
+  return MagnitudeOf<kDtype>(static_cast<BitsOf<kDtype>>(largest >> 1));
+}
+
+template <Dtype kDtype, bool kSquares>
+bool AllHaveScales(const Box& box, const ChannelTotals* channels) {
+  for (std::int64_t c = box.first_channel(); c < box.end_channel(); ++c) {
+    if (!IsScaleFor<kDtype, kSquares>(channels[c].scale)) return false;
+  }
+  return true;
+}
+
+// A box of at most kPredictedColumns columns.
+template <Dtype kDtype, bool kSquares>
+void PredictStrip(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
+                  const Box& box, ChannelTotals* channels) {
+  constexpr std::size_t kRoom =
+      kPredictedColumns + hn::MaxLanes(hn::ScalableTag<BitsOf<kDtype>>());
+  BitsOf<kDtype> of_a[kRoom];
+  BitsOf<kDtype> of_b[kRoom];
+  const auto columns = static_cast<std::size_t>(box.columns);
+  SampleColumns<kDtype>(a + box.offset, box, columns, of_a);
+  if constexpr (!kSquares) {
+    SampleColumns<kDtype>(b + box.offset, box, columns, of_b);
+  }
+  ForEachChannel(box, [&](std::int64_t channel, std::int64_t column,
+                          std::int64_t width) HWY_ATTR {
+    ChannelTotals& totals = channels[channel];
+    if (IsScaleFor<kDtype, kSquares>(totals.scale)) return;
+    const double sample_a = SampleOf<kDtype>(of_a + column, width);
+    const double sample_b =
+        kSquares ? sample_a : SampleOf<kDtype>(of_b + column, width);
+    totals.Rescale(ScaleOfSample<kDtype, kSquares>(
+        {sample_a, sample_b}, width * std::min(box.rows, kSampleRows)));
+  });
+}
+
+// Fetches what the sample of the channel that begins at `column` will read,
+// which nothing else would be quick enough for.
+template <typename Bits>
+HWY_INLINE void PrefetchSample(const Bits* values, const Box& box,
+                               std::int64_t column) {
+  const std::int64_t rows = std::min(box.rows, kSampleRows);
+  for (std::int64_t i = 0; i < rows; ++i) {
+    const Bits* at =
+        values + box.offset + box.rows * i / rows * box.row_stride + column;
+    PrefetchFar(at);
+    PrefetchFar(at + kSampleColumns - 1);
+  }
+}
+
+// Gives the channels of a box that have no scale yet one, from a sample.
+template <Dtype kDtype, bool kSquares>
+void PredictBox(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
+                const Box& box, ChannelTotals* channels) {
+  if (AllHaveScales<kDtype, kSquares>(box, channels)) return;
+  if (box.inner < kSampleColumns) {
+    // Neighbouring channels together.
+    for (std::int64_t at = 0; at < box.columns; at += kPredictedColumns) {
+      const std::int64_t width =
+          std::min<std::int64_t>(kPredictedColumns, box.columns - at);
+      PredictStrip<kDtype, kSquares>(a, b, box.Columns(at, width), channels);
+    }
+    return;
+  }
+  ForEachChannel(box, [&](std::int64_t, std::int64_t column,
+                          std::int64_t width) HWY_ATTR {
+    PredictStrip<kDtype, kSquares>(
+        a, b, box.Columns(column, std::min(width, kSampleColumns)), channels);
+  });
+}
+
+}  // namespace batchnorm::kernel::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // BATCHNORMD_SERVER_KERNEL_PREDICT_BOX_INL_H_

@@ -1,0 +1,473 @@
+// Sums of a box whose channels have few columns each, as NHWC, N x C and NCHW
+// with small planes: columns in lanes, accumulators in the first-level cache.
+//
+// A strip of columns goes through its rows eight at a time, so that the
+// accumulators are loaded and stored once in eight. After kLaneAdds rows the
+// strip is closed: certified, turned to integers, begun anew.
+#if defined(BATCHNORMD_SERVER_KERNEL_SUM_COLUMNS_INL_H_) == \
+    defined(HWY_TARGET_TOGGLE)
+#ifdef BATCHNORMD_SERVER_KERNEL_SUM_COLUMNS_INL_H_
+#undef BATCHNORMD_SERVER_KERNEL_SUM_COLUMNS_INL_H_
+#else
+#define BATCHNORMD_SERVER_KERNEL_SUM_COLUMNS_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "server/kernel/box.h"
+#include "server/kernel/certified_block-inl.h"
+#include "server/kernel/channel_totals.h"
+#include "server/kernel/prediction.h"
+#include "server/kernel/spilled_block-inl.h"
+#include "server/kernel/sum_runs-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace batchnorm::kernel::HWY_NAMESPACE {
+
+inline constexpr std::size_t kStripColumns = 512;
+inline constexpr std::size_t kTileRows = 8;
+inline constexpr std::int64_t kPrefetchedTiles = 2;
+// Vectors of elements reach this far behind the last column.
+inline constexpr std::size_t kScanRoom =
+    hn::MaxLanes(hn::ScalableTag<std::uint16_t>());
+inline constexpr std::size_t kStripRoom = kStripColumns + 2 * kScanRoom;
+
+template <Dtype kDtype, bool kSquares>
+class ColumnStrip {
+ public:
+  using Bits = BitsOf<kDtype>;
+  using P = ProductCertificate<kDtype, kSquares>;
+  static constexpr std::size_t kCount = kSumsOf<kDtype>;
+  using C = Certificate<kDtype>;
+  // Every f16 is within range of every other.
+  static constexpr bool kScans = !(kSquares && kDtype == Dtype::kF16);
+  // How accumulators start, and where squares must stay, where tops are 0.
+  static constexpr LaneScale<kDtype> kAtTop0 = P::Scale(0, 0);
+  static constexpr double kStarts[kSums] = {kAtTop0.sum,   kAtTop0.top,
+                                            kAtTop0.rest,  kAtTop0.sum_rest,
+                                            kAtTop0.error, kAtTop0.error_rest};
+  static constexpr double kLimit = kAtTop0.top_limit;
+  // Whether an accumulator takes a, not a*b.
+  static constexpr bool IsOfA(std::size_t k) { return k == 0 || k == 3; }
+
+  ColumnStrip() {}  // NOLINT(modernize-use-equals-default): zeroes nothing
+
+  // `a` and `b` point to the box's first element, and `readable` elements can
+  // be read from there on.
+  void Add(const Bits* a, const Bits* b, std::int64_t readable, const Box& box,
+           ChannelTotals* channels) {
+    box_ = box;
+    channels_ = channels;
+    width_ = static_cast<std::size_t>(box.columns);
+    SetScales();
+    for (auto& units : units_) {
+      std::memset(units, 0, PaddedWidth() * sizeof(units[0]));
+    }
+    std::int64_t closings = 0;
+    std::int64_t to_spill = 0;
+    for (std::int64_t row = 0; row < box.rows;) {
+      const std::int64_t most = to_spill > 0 ? kSpilledRows : P::kMaxLaneAdds;
+      const std::int64_t rows = std::min<std::int64_t>(most, box.rows - row);
+      const std::int64_t offset = row * box.row_stride;
+      row += rows;
+      if (to_spill > 0) {
+        SpillColumns(a + offset, b + offset, rows,
+                     [](std::size_t) { return true; });
+        to_spill -= rows;
+        continue;
+      }
+      Begin();
+      AddRows(a + offset, b + offset, readable - offset, rows);
+      const std::size_t spilled = Close(a + offset, b + offset, rows);
+      if (spilled > width_ / 4) to_spill = kRowsSpilledTogether;
+      if (++closings % kClosingsUntilDrain == 0) DrainAll();
+    }
+    DrainAll();
+  }
+
+ private:
+  // Data that few columns are certified for will hardly be better in the next
+  // rows: these are spilled without a try, more of them at a time.
+  static constexpr std::int64_t kSpilledRows = 1024;
+  static constexpr std::int64_t kRowsSpilledTogether = 4 * kSpilledRows;
+  static_assert(kSpilledRows <= static_cast<std::int64_t>(kSliceBlock));
+  // Columns that are made runs together, and a run's length with room, so that
+  // runs do not begin in the same set of the cache.
+  static constexpr std::size_t kTurnedColumns = 16;
+  static constexpr std::int64_t kRowsAhead = 24;
+  static constexpr std::size_t kTurnedRoom = kSpilledRows + 32;
+  // A total gains less than 2^52 a closing and holds 2^63.
+  static constexpr std::int64_t kClosingsUntilDrain = 1 << 10;
+
+  std::size_t PaddedWidth() const {
+    const std::size_t step = 2 * LaneCount();
+    return (width_ + step - 1) / step * step;
+  }
+
+  // The tops of the columns' channels, as they are added to a double's exponent
+  // field, and what certifies the columns. Columns behind the last one are
+  // summed too, and never looked at.
+  void SetScales() {
+    const auto shifted = [](int exponent) {
+      return static_cast<std::int64_t>(exponent) * (std::int64_t{1} << 52);
+    };
+    ForEachChannel(box_, [&](std::int64_t channel, std::int64_t column,
+                             std::int64_t columns) {
+      const TotalsScale scale = channels_[channel].scale;
+      const int product = scale.top + scale.other_top;
+      for (std::int64_t j = column; j < column + columns; ++j) {
+        sum_tops_[j] = shifted(scale.top);
+        product_tops_[j] = shifted(product);
+        if constexpr (kScans) a_needed_[j] = C::DoubledLeast(scale.top);
+        if constexpr (!kSquares) {
+          a_bound_[j] = C::DoubledBound(scale.top);
+          b_needed_[j] = C::DoubledLeast(scale.other_top);
+          b_bound_[j] = C::DoubledBound(scale.other_top);
+        }
+      }
+    });
+    for (std::size_t j = 0; j < width_; ++j) counted_[j] = 1;
+    for (std::size_t j = width_; j < PaddedWidth() + kScanRoom; ++j) {
+      sum_tops_[j] = product_tops_[j] = 0;
+      a_needed_[j] = b_needed_[j] = 0;
+      a_bound_[j] = b_bound_[j] = static_cast<Bits>(~Bits{0});
+      a_greatest_[j] = b_greatest_[j] = 0;
+      counted_[j] = 0;
+    }
+  }
+
+  // Accumulator k of columns j and on, as it starts.
+  HWY_INLINE DoubleVector Start(std::size_t k, std::size_t j) const {
+    return AtTops(kStarts[k], IsOfA(k) ? sum_tops_ + j : product_tops_ + j);
+  }
+
+  // What `at_top_0` is for these tops.
+  static HWY_INLINE DoubleVector AtTops(double at_top_0,
+                                        const std::int64_t* tops) {
+    const IntegerTag di;
+    return hn::BitCast(
+        DoubleTag(), hn::Add(hn::Set(di, std::bit_cast<std::int64_t>(at_top_0)),
+                             hn::Load(di, tops)));
+  }
+
+  void Begin() {
+    const DoubleTag d;
+    for (std::size_t k = 0; k < kCount; ++k) {
+      for (std::size_t j = 0; j < width_; j += LaneCount()) {
+        hn::Store(Start(k, j), d, sums_[k] + j);
+      }
+    }
+    const std::size_t bytes = (width_ + kScanRoom) * sizeof(Bits);
+    if constexpr (kScans) std::memset(a_least_, 0xff, bytes);
+    if constexpr (!kSquares) {
+      std::memset(a_greatest_, 0, bytes);
+      std::memset(b_least_, 0xff, bytes);
+      std::memset(b_greatest_, 0, bytes);
+    }
+  }
+
+  void AddRows(const Bits* a, const Bits* b, std::int64_t readable,
+               std::int64_t rows) {
+    for (std::int64_t row = 0; row < rows; row += kTileRows) {
+      const auto tile_rows = static_cast<std::size_t>(
+          std::min<std::int64_t>(kTileRows, rows - row));
+      const Bits* a_rows[kTileRows];
+      const Bits* b_rows[kTileRows];
+      for (std::size_t r = 0; r < tile_rows; ++r) {
+        const std::int64_t offset =
+            (row + static_cast<std::int64_t>(r)) * box_.row_stride;
+        a_rows[r] = Readable(a + offset, readable - offset, a_copy_[r]);
+        if constexpr (!kSquares) {
+          b_rows[r] = Readable(b + offset, readable - offset, b_copy_[r]);
+        } else {
+          b_rows[r] = a_rows[r];
+        }
+      }
+      if constexpr (kScans) ScanTile(a_rows, tile_rows, a_least_, a_greatest_);
+      if constexpr (!kSquares) {
+        ScanTile(b_rows, tile_rows, b_least_, b_greatest_);
+      }
+      if (tile_rows == kTileRows) {
+        AddTile(a_rows, b_rows, kTileRows);
+      } else {
+        AddTile(a_rows, b_rows, tile_rows);
+      }
+    }
+  }
+
+  // A row from which whole vectors can be read: itself, or a copy where that
+  // would read past the tensor.
+  const Bits* Readable(const Bits* row, std::int64_t readable, Bits* copy) {
+    const auto wanted = static_cast<std::int64_t>(PaddedWidth() + kScanRoom);
+    if (HWY_LIKELY(wanted <= readable)) return row;
+    std::memset(copy, 0, kStripRoom * sizeof(Bits));
+    std::memcpy(copy, row, width_ * sizeof(Bits));
+    return copy;
+  }
+
+  HWY_INLINE void ScanTile(const Bits* const* rows, std::size_t count,
+                           Bits* HWY_RESTRICT leasts,
+                           Bits* HWY_RESTRICT greatests) {
+    const hn::ScalableTag<Bits> d;
+    const auto one = hn::Set(d, Bits{1});
+    const std::int64_t ahead = kPrefetchedTiles * kTileRows * box_.row_stride;
+    // Row by row, because this is the first touch, and the machine's own
+    // prefetchers like one stream better than eight.
+    for (std::size_t r = 0; r < count; ++r) {
+      for (std::size_t j = 0; j < width_; j += hn::Lanes(d)) {
+        PrefetchFar(rows[r] + j + ahead);
+        const auto v = hn::LoadU(d, rows[r] + j);
+        const auto doubled = hn::Add(v, v);
+        const auto least = hn::Load(d, leasts + j);
+        hn::Store(hn::Min(least, hn::Sub(doubled, one)), d, leasts + j);
+        if constexpr (kSquares) continue;
+        const auto greatest = hn::Load(d, greatests + j);
+        hn::Store(hn::Max(greatest, doubled), d, greatests + j);
+      }
+    }
+  }
+
+  HWY_INLINE void AddTile(const Bits* const* a_rows, const Bits* const* b_rows,
+                          std::size_t count) {
+    const DoubleTag d;
+    const std::size_t lanes = LaneCount();
+    for (std::size_t j = 0; j < width_; j += lanes) {
+      auto sum = hn::Load(d, sums_[0] + j);
+      auto top = hn::Load(d, sums_[1] + j);
+      auto rest = hn::Load(d, sums_[2] + j);
+      if constexpr (Certificate<kDtype>::kWide) {
+        auto sum_rest = hn::Load(d, sums_[3] + j);
+        auto error = hn::Load(d, sums_[4] + j);
+        auto error_rest = hn::Load(d, sums_[5] + j);
+        for (std::size_t r = 0; r < count; ++r) {
+          const auto a = LoadWide<kDtype>(a_rows[r] + j);
+          const auto b = kSquares ? a : LoadWide<kDtype>(b_rows[r] + j);
+          sum_rest = hn::Add(sum_rest, TakeSlice(sum, a));
+          AddWideProduct(a, b, top, rest, error, error_rest);
+        }
+        hn::Store(sum_rest, d, sums_[3] + j);
+        hn::Store(error, d, sums_[4] + j);
+        hn::Store(error_rest, d, sums_[5] + j);
+      } else {
+        for (std::size_t r = 0; r < count; ++r) {
+          const auto a = LoadWide<kDtype>(a_rows[r] + j);
+          const auto b = kSquares ? a : LoadWide<kDtype>(b_rows[r] + j);
+          sum = hn::Add(sum, a);
+          AddExactProduct(a, b, top, rest);
+        }
+      }
+      hn::Store(sum, d, sums_[0] + j);
+      hn::Store(top, d, sums_[1] + j);
+      hn::Store(rest, d, sums_[2] + j);
+    }
+  }
+
+  // Whether found >= needed, or found < bound, in all columns.
+  bool AllReach(const Bits* found, const Bits* needed) const {
+    const hn::ScalableTag<Bits> d;
+    auto missing = hn::Zero(d);
+    for (std::size_t j = 0; j < width_; j += hn::Lanes(d)) {
+      const auto short_of =
+          hn::Lt(hn::Load(d, found + j), hn::Load(d, needed + j));
+      missing = hn::Or(missing, hn::VecFromMask(d, short_of));
+    }
+    return hn::AllTrue(d, hn::Eq(missing, hn::Zero(d)));
+  }
+  bool AllStayBelow(const Bits* found, const Bits* bound) const {
+    const hn::ScalableTag<Bits> d;
+    auto missing = hn::Zero(d);
+    for (std::size_t j = 0; j < width_; j += hn::Lanes(d)) {
+      const auto below = hn::Lt(hn::Load(d, found + j), hn::Load(d, bound + j));
+      missing = hn::Or(missing, hn::VecFromMask(d, hn::Not(below)));
+    }
+    return hn::AllTrue(d, hn::Eq(missing, hn::Zero(d)));
+  }
+
+  // Squares only grow their sum, so the last one shows the greatest.
+  bool AllSquaresStayBelow() const {
+    const DoubleTag d;
+    auto above = hn::Zero(d);
+    for (std::size_t j = 0; j < width_; j += LaneCount()) {
+      const auto fits =
+          hn::Lt(hn::Load(d, sums_[1] + j), AtTops(kLimit, product_tops_ + j));
+      above = hn::Or(
+          above, hn::IfThenElseZero(hn::Not(fits), hn::Load(d, counted_ + j)));
+    }
+    return hn::AllTrue(d, hn::Eq(above, hn::Zero(d)));
+  }
+
+  bool AreAllCertified() const {
+    if constexpr (kScans) {
+      if (!AllReach(a_least_, a_needed_)) return false;
+    }
+    if constexpr (kSquares) return AllSquaresStayBelow();
+    return AllStayBelow(a_greatest_, a_bound_) &&
+           AllReach(b_least_, b_needed_) && AllStayBelow(b_greatest_, b_bound_);
+  }
+
+  bool IsCertified(std::size_t j) const {
+    if (kScans && a_least_[j] < a_needed_[j]) return false;
+    if constexpr (kSquares) {
+      const auto limit = std::bit_cast<std::int64_t>(kLimit) + product_tops_[j];
+      return sums_[1][j] < std::bit_cast<double>(limit);
+    }
+    return a_greatest_[j] < a_bound_[j] && b_least_[j] >= b_needed_[j] &&
+           b_greatest_[j] < b_bound_[j];
+  }
+
+  // Returns how many columns were spilled.
+  std::size_t Close(const Bits* a, const Bits* b, std::int64_t rows) {
+    if (HWY_LIKELY(AreAllCertified())) {
+      KeepAll();
+      return 0;
+    }
+    for (std::size_t j = 0; j < width_; ++j) {
+      if (IsCertified(j)) Keep(j);
+    }
+    return SpillColumns(
+        a, b, rows, [&](std::size_t j) HWY_ATTR { return !IsCertified(j); });
+  }
+
+  // The columns that `is_spilled` names, whose number is returned; in groups,
+  // so that a line of the tensor is fetched once. Scales change only at the
+  // end: columns that are certified were summed at those they had.
+  template <class Choice>
+  HWY_NOINLINE std::size_t SpillColumns(const Bits* a, const Bits* b,
+                                        std::int64_t rows,
+                                        const Choice& is_spilled) {
+    std::size_t spilled = 0;
+    bool rescaled = false;
+    for (std::size_t j = 0; j < width_; j += kTurnedColumns) {
+      const std::size_t columns = std::min(kTurnedColumns, width_ - j);
+      bool is_turned = false;
+      for (std::size_t k = 0; k < columns; ++k) {
+        if (!is_spilled(j + k)) continue;
+        if (!is_turned) {
+          Turn(a + j, rows, columns, a_turned_);
+          if constexpr (!kSquares) Turn(b + j, rows, columns, b_turned_);
+          is_turned = true;
+        }
+        rescaled |= SpillColumn(
+            a_turned_[k], kSquares ? a_turned_[k] : b_turned_[k], rows, j + k);
+        ++spilled;
+      }
+    }
+    if (rescaled) SetScales();
+    return spilled;
+  }
+
+  // Columns of the tensor as runs.
+  HWY_INLINE void Turn(const Bits* from, std::int64_t rows, std::size_t columns,
+                       Bits (*to)[kTurnedRoom]) const {
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const Bits* row = from + r * box_.row_stride;
+      PrefetchFar(row + kRowsAhead * box_.row_stride);
+      if (HWY_LIKELY(columns == kTurnedColumns)) {
+        for (std::size_t k = 0; k < kTurnedColumns; ++k) to[k][r] = row[k];
+      } else {
+        for (std::size_t k = 0; k < columns; ++k) to[k][r] = row[k];
+      }
+    }
+  }
+
+  void KeepAll() {
+    const DoubleTag d;
+    for (std::size_t k = 0; k < kCount; ++k) {
+      for (std::size_t j = 0; j < width_; j += LaneCount()) {
+        AddGain(hn::Load(d, sums_[k] + j), Start(k, j), units_[k] + j);
+      }
+    }
+  }
+
+  void Keep(std::size_t j) {
+    for (std::size_t k = 0; k < kCount; ++k) {
+      const auto start = std::bit_cast<std::int64_t>(kStarts[k]) +
+                         (IsOfA(k) ? sum_tops_[j] : product_tops_[j]);
+      units_[k][j] += std::bit_cast<std::int64_t>(sums_[k][j]) - start;
+    }
+  }
+
+  // Returns whether the channel got another scale.
+  bool SpillColumn(const Bits* a, const Bits* b, std::int64_t rows,
+                   std::size_t j) {
+    ChannelTotals& channel = Channel(j);
+    const Magnitudes found = AddSpilledBlock<kDtype, kSquares>(
+        a, b, static_cast<std::size_t>(rows), channel);
+    const auto scale = BetterScale<kDtype, kSquares>(found, channel.scale);
+    if (scale == channel.scale) return false;
+    DrainChannelOf(j);
+    channel.Rescale(scale);
+    return true;
+  }
+
+  void Drain(std::size_t j) {
+    ChannelTotals::Wide units[kSums] = {};
+    for (std::size_t k = 0; k < kCount; ++k) {
+      units[k] = units_[k][j];
+      units_[k][j] = 0;
+    }
+    AddUnits<kDtype, kSquares>(units, Channel(j));
+  }
+
+  void DrainAll() {
+    for (std::size_t j = 0; j < width_; ++j) Drain(j);
+  }
+
+  // All columns of the channel that column j belongs to.
+  void DrainChannelOf(std::size_t j) {
+    const ChannelTotals* channel = &Channel(j);
+    for (std::size_t k = 0; k < width_; ++k) {
+      if (&Channel(k) == channel) Drain(k);
+    }
+  }
+
+  ChannelTotals& Channel(std::size_t j) {
+    return channels_[box_.ChannelOf(static_cast<std::int64_t>(j))];
+  }
+
+  Box box_ = {};
+  ChannelTotals* channels_ = nullptr;
+  std::size_t width_ = 0;
+
+  // By accumulator and column: its value, and the units it gained before.
+  HWY_ALIGN double sums_[kCount][kStripRoom];
+  HWY_ALIGN std::int64_t units_[kCount][kStripRoom];
+  // By column: its scale, what certifies it, and what was found.
+  HWY_ALIGN std::int64_t sum_tops_[kStripRoom];
+  HWY_ALIGN std::int64_t product_tops_[kStripRoom];
+  HWY_ALIGN double counted_[kStripRoom];  // 1, and 0 behind the last column
+  HWY_ALIGN Bits a_needed_[kStripRoom], a_bound_[kStripRoom];
+  HWY_ALIGN Bits b_needed_[kStripRoom], b_bound_[kStripRoom];
+  HWY_ALIGN Bits a_least_[kStripRoom], a_greatest_[kStripRoom];
+  HWY_ALIGN Bits b_least_[kStripRoom], b_greatest_[kStripRoom];
+  // Rows at the very end of a tensor.
+  HWY_ALIGN Bits a_copy_[kTileRows][kStripRoom];
+  HWY_ALIGN Bits b_copy_[kTileRows][kStripRoom];
+  // Columns that are spilled.
+  HWY_ALIGN Bits a_turned_[kTurnedColumns][kTurnedRoom];
+  HWY_ALIGN Bits b_turned_[kTurnedColumns][kTurnedRoom];
+};
+
+template <Dtype kDtype, bool kSquares>
+void SumColumns(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
+                std::int64_t readable, const Box& box,
+                ChannelTotals* channels) {
+  const auto strip = hwy::MakeUniqueAligned<ColumnStrip<kDtype, kSquares>>();
+  constexpr std::int64_t kWidth = kStripColumns;
+  for (std::int64_t column = 0; column < box.columns; column += kWidth) {
+    const Box part =
+        box.Columns(column, std::min(kWidth, box.columns - column));
+    strip->Add(a + part.offset, b + part.offset, readable - part.offset, part,
+               channels);
+  }
+}
+
+}  // namespace batchnorm::kernel::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // BATCHNORMD_SERVER_KERNEL_SUM_COLUMNS_INL_H_

@@ -1,0 +1,154 @@
+// Sums of a box whose channels have many columns each, as NCHW with large
+// planes: a channel at a time, its accumulators in registers.
+#if defined(BATCHNORMD_SERVER_KERNEL_SUM_RUNS_INL_H_) == \
+    defined(HWY_TARGET_TOGGLE)
+#ifdef BATCHNORMD_SERVER_KERNEL_SUM_RUNS_INL_H_
+#undef BATCHNORMD_SERVER_KERNEL_SUM_RUNS_INL_H_
+#else
+#define BATCHNORMD_SERVER_KERNEL_SUM_RUNS_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "server/kernel/box.h"
+#include "server/kernel/certified_block-inl.h"
+#include "server/kernel/channel_totals.h"
+#include "server/kernel/prediction.h"
+#include "server/kernel/spilled_block-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace batchnorm::kernel::HWY_NAMESPACE {
+
+// Adds units of the six accumulators to a channel's integers.
+template <Dtype kDtype, bool kSquares>
+HWY_INLINE void AddUnits(const ChannelTotals::Wide* units,
+                         ChannelTotals& channel) {
+  using P = ProductCertificate<kDtype, kSquares>;
+  using Wide = ChannelTotals::Wide;
+  const auto times = [](Wide value, int shift)
+                         HWY_ATTR { return value * (Wide{1} << shift); };
+  if constexpr (Certificate<kDtype>::kWide) {
+    channel.Add(times(units[0], P::kSumShift) + units[3], units[1],
+                times(units[2], P::kRestShift) +
+                    times(units[4], P::kErrorShift) + units[5]);
+  } else {
+    channel.Add(units[0], units[1], units[2]);
+  }
+}
+
+template <Dtype kDtype, bool kSquares>
+HWY_INLINE void DrainLanes(LaneTotals& totals, ChannelTotals& channel) {
+  ChannelTotals::Wide units[kSums] = {};
+  for (std::size_t k = 0; k < kSumsOf<kDtype>; ++k) {
+    for (std::size_t i = 0; i < LaneCount(); ++i) {
+      units[k] += totals.units[k][i];
+      totals.units[k][i] = 0;
+    }
+  }
+  AddUnits<kDtype, kSquares>(units, channel);
+}
+
+// A block that was not certified, its rows put together.
+template <Dtype kDtype, bool kSquares>
+HWY_NOINLINE void SpillRows(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
+                            const Rows& block, ChannelTotals& channel) {
+  HWY_ALIGN BitsOf<kDtype> a_values[kSliceBlock];
+  HWY_ALIGN BitsOf<kDtype> b_values[kSliceBlock];
+  const std::size_t bytes = block.length * sizeof(*a);
+  for (std::size_t row = 0; row < block.rows; ++row) {
+    std::memcpy(a_values + row * block.length, a, bytes);
+    if constexpr (!kSquares) {
+      std::memcpy(b_values + row * block.length, b, bytes);
+    }
+    a += block.stride;
+    b += block.stride;
+  }
+  const Magnitudes found = AddSpilledBlock<kDtype, kSquares>(
+      a_values, kSquares ? a_values : b_values, block.rows * block.length,
+      channel);
+  channel.Rescale(BetterScale<kDtype, kSquares>(found, channel.scale));
+}
+
+// The blocks of one channel.
+template <Dtype kDtype, bool kSquares>
+class ChannelRun {
+ public:
+  using P = ProductCertificate<kDtype, kSquares>;
+
+  explicit ChannelRun(ChannelTotals& channel) : channel_(channel) {
+    scale_ = P::Scale(channel.scale.top, channel.scale.other_top);
+  }
+  ~ChannelRun() { DrainLanes<kDtype, kSquares>(totals_, channel_); }
+
+  HWY_INLINE void Add(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
+                      const Rows& block) {
+    if (HWY_LIKELY((AddCertifiedBlock<kDtype, kSquares>(a, b, block, scale_,
+                                                        totals_)))) {
+      if (++blocks_ < kBlocksUntilDrain) return;
+      DrainLanes<kDtype, kSquares>(totals_, channel_);
+    } else {
+      DrainLanes<kDtype, kSquares>(totals_, channel_);
+      SpillRows<kDtype, kSquares>(a, b, block, channel_);
+      scale_ = P::Scale(channel_.scale.top, channel_.scale.other_top);
+    }
+    blocks_ = 0;
+  }
+
+ private:
+  // Each of two sets gains less than 2^52 a block; a total holds 2^63.
+  static constexpr int kBlocksUntilDrain = 1 << 9;
+
+  ChannelTotals& channel_;
+  LaneScale<kDtype> scale_;
+  LaneTotals totals_ = {};
+  int blocks_ = 0;
+};
+
+// Adds rows of elements of one channel, in blocks of several short rows or of
+// part of a long one.
+template <Dtype kDtype, bool kSquares>
+HWY_INLINE void AddChannelRows(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
+                               const Rows& rows, ChannelTotals& channel) {
+  ChannelRun<kDtype, kSquares> run(channel);
+  const std::size_t block_rows = BlockRows<kDtype>(rows.length);
+  if (block_rows > 0) {
+    for (std::size_t row = 0; row < rows.rows; row += block_rows) {
+      const auto at = static_cast<std::int64_t>(row) * rows.stride;
+      run.Add(
+          a + at, b + at,
+          {std::min(block_rows, rows.rows - row), rows.stride, rows.length});
+    }
+    return;
+  }
+  const std::size_t block_size = BlockSize<kDtype>();
+  for (std::size_t row = 0; row < rows.rows; ++row) {
+    for (std::size_t at = 0; at < rows.length; at += block_size) {
+      run.Add(a + at, b + at, {1, 0, std::min(block_size, rows.length - at)});
+    }
+    a += rows.stride;
+    b += rows.stride;
+  }
+}
+
+template <Dtype kDtype, bool kSquares>
+void SumRuns(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b, const Box& box,
+             ChannelTotals* channels) {
+  ForEachChannel(box, [&](std::int64_t channel, std::int64_t column,
+                          std::int64_t columns) HWY_ATTR {
+    AddChannelRows<kDtype, kSquares>(
+        a + box.offset + column, b + box.offset + column,
+        {static_cast<std::size_t>(box.rows), box.row_stride,
+         static_cast<std::size_t>(columns)},
+        channels[channel]);
+  });
+}
+
+}  // namespace batchnorm::kernel::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // BATCHNORMD_SERVER_KERNEL_SUM_RUNS_INL_H_

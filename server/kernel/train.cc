@@ -1,0 +1,95 @@
+#include "server/kernel/train.h"
+
+#include <cassert>
+#include <cstddef>
+#include <utility>
+
+#include "server/kernel/box.h"
+#include "server/kernel/coefficients.h"
+#include "server/kernel/fast_apply.h"
+#include "server/kernel/finish.h"
+#include "server/kernel/floating_point_scope.h"
+#include "server/kernel/work_split.h"
+
+namespace batchnorm::kernel {
+namespace {
+
+std::size_t Channels(const ChannelLayout& layout) {
+  return static_cast<std::size_t>(layout.channels());
+}
+
+ChannelRange ChannelsOf(const Box& box) {
+  return {static_cast<std::size_t>(box.first_channel()),
+          static_cast<std::size_t>(box.end_channel())};
+}
+
+}  // namespace
+
+TrainBatch TrainForward(const ChannelLayout& layout, TensorView x, double eps,
+                        Degenerate degenerate, std::span<const double> gamma,
+                        std::span<const double> beta, MutableTensorView y,
+                        Workers& workers) {
+  const FloatingPointScope scope;
+  TrainBatch batch = {ForwardSums(layout.channels(), x.dtype),
+                      StatisticsRoom(Channels(layout))};
+  batch.statistics.count = layout.channels() == 0 ? 0 : layout.count();
+  const std::optional<Box> whole = GroupedBox(layout);
+  if (!whole) {
+    batch.sums.Add(layout, 0, x, workers);
+    batch.statistics = FinishForward(batch.sums, eps, degenerate);
+    ApplyForward(layout, 0, x, batch.statistics, gamma, beta, y, workers);
+    return batch;
+  }
+  Coefficients coefficients = ForwardRoom(Channels(layout));
+  ForEachGroup(*whole, SizeOf(x.dtype), workers, [&](const Box& group) {
+    const ChannelRange range = ChannelsOf(group);
+    batch.sums.AddBox(x, group);
+    FinishForwardRange(batch.sums, eps, degenerate, range, batch.statistics);
+    if (!AreUnscaled(batch.statistics, range)) return;
+    SetForward(batch.statistics, gamma, beta, range, coefficients);
+    ApplyBox(Formula::kForward,
+             {x.dtype, x.bytes.data(), nullptr, y.bytes.data()}, group,
+             coefficients,
+             {.streams = Streams(y.bytes.size()),
+              .may_be_nan = AnyIsNotFinite(coefficients, range),
+              .ahead = group.columns});
+  });
+  if (!AreUnscaled(batch.statistics, {0, Channels(layout)})) {
+    ApplyForward(layout, 0, x, batch.statistics, gamma, beta, y);
+  }
+  return batch;
+}
+
+Gradients TrainBackward(const ChannelLayout& layout, TensorView x,
+                        TensorView dy, const TrainBatch& batch, double eps,
+                        Degenerate degenerate, std::span<const double> gamma,
+                        MutableTensorView dx, Workers& workers) {
+  const FloatingPointScope scope;
+  BackwardSums sums(layout.channels(), x.dtype, dy.dtype);
+  const std::optional<Box> whole = GroupedBox(layout);
+  if (!whole || x.dtype != dy.dtype ||
+      !AreUnscaled(batch.statistics, {0, Channels(layout)})) {
+    sums.Add(layout, 0, x, dy, workers);
+    Gradients gradients = FinishBackward(batch.sums, sums, eps, degenerate);
+    ApplyBackward(layout, 0, x, dy, batch.statistics, gradients, gamma, dx,
+                  workers);
+    return gradients;
+  }
+  Gradients gradients = GradientsRoom(Channels(layout));
+  Coefficients coefficients = BackwardRoom(Channels(layout));
+  ForEachGroup(*whole, 2 * SizeOf(x.dtype), workers, [&](const Box& group) {
+    const ChannelRange range = ChannelsOf(group);
+    sums.AddBox(x, dy, group);
+    FinishBackwardRange(batch.sums, sums, eps, degenerate, range, gradients);
+    SetBackward(batch.statistics, gradients, gamma, range, coefficients);
+    ApplyBox(Formula::kBackward,
+             {x.dtype, x.bytes.data(), dy.bytes.data(), dx.bytes.data()}, group,
+             coefficients,
+             {.streams = Streams(dx.bytes.size()),
+              .may_be_nan = AnyIsNotFinite(coefficients, range),
+              .ahead = group.columns});
+  });
+  return gradients;
+}
+
+}  // namespace batchnorm::kernel

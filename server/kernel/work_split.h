@@ -1,0 +1,94 @@
+// How a tensor's work is cut: into parts for threads, and into groups of
+// channels that fit a cache. Cuts show in the time, never in the bits.
+#ifndef BATCHNORMD_SERVER_KERNEL_WORK_SPLIT_H_
+#define BATCHNORMD_SERVER_KERNEL_WORK_SPLIT_H_
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+#include "server/kernel/box.h"
+#include "server/kernel/channel_layout.h"
+#include "server/kernel/floating_point_scope.h"
+#include "server/kernel/workers.h"
+
+namespace batchnorm::kernel {
+
+// Outputs from this size on are written past the caches.
+inline constexpr std::size_t kStreamedBytes = std::size_t{6} << 20;
+inline bool Streams(std::size_t output_bytes) {
+  return output_bytes >= kStreamedBytes;
+}
+
+// Less than this is not worth waking a thread for.
+inline constexpr std::int64_t kElementsATask = std::int64_t{1} << 14;
+
+// Calls visit(part, i) for boxes that make up `box`, i counting them from 0 and
+// below workers.threads() * parts_a_thread, from the workers' threads. Parts
+// are whole rows where there are enough, else columns of all rows.
+template <typename Visit>
+void ForEachPart(const Box& box, std::int64_t parts_a_thread, Workers& workers,
+                 const Visit& visit) {
+  const std::int64_t elements = box.rows * box.columns;
+  const std::int64_t parts =
+      std::min(elements / kElementsATask, workers.threads() * parts_a_thread);
+  if (workers.threads() == 1 || parts <= 1) return visit(box, 0);
+  const bool by_rows = box.rows >= parts;
+  const std::int64_t size = by_rows ? box.rows : box.columns;
+  // Whole cache lines of columns, so that threads share none.
+  constexpr std::int64_t kColumnStep = 64;
+  std::int64_t step = (size + parts - 1) / parts;
+  if (!by_rows) step = (step + kColumnStep - 1) / kColumnStep * kColumnStep;
+  workers.Run((size + step - 1) / step, [&](std::int64_t i) {
+    const FloatingPointScope scope;
+    const std::int64_t first = i * step;
+    const std::int64_t count = std::min(step, size - first);
+    visit(by_rows ? box.Rows(first, count) : box.Columns(first, count), i);
+  });
+}
+
+// What a group's tensors may take of the second-level cache.
+inline constexpr std::int64_t kGroupBytes = std::int64_t{1} << 19;
+// With fewer columns a channel, a group's rows are too short for the memory.
+inline constexpr std::int64_t kLeastGroupInner = 4;
+
+// The tensor as one box, if it is one whose channels can be summed, finished
+// and applied in groups.
+inline std::optional<Box> GroupedBox(const ChannelLayout& layout) {
+  if (layout.size() == 0) return std::nullopt;
+  const ChannelLayout::Matrix m = layout.MatrixAt(0);
+  if (m.rows * m.columns != layout.size()) return std::nullopt;
+  const bool is_small = layout.size() <= kElementsATask;
+  if (m.inner < kLeastGroupInner && !is_small) return std::nullopt;
+  return Box{0, m.rows, m.columns, m.columns, m.inner, 0, m.channel};
+}
+
+// Calls visit(group) for boxes of whole channels that make up `whole`, from the
+// workers' threads. An element of all tensors together has `element_bytes`.
+template <typename Visit>
+void ForEachGroup(const Box& whole, std::size_t element_bytes, Workers& workers,
+                  const Visit& visit) {
+  constexpr std::int64_t kGroupsAThread = 4;
+  const std::int64_t channels = whole.columns / whole.inner;
+  const std::int64_t channel_bytes =
+      whole.rows * whole.inner * static_cast<std::int64_t>(element_bytes);
+  std::int64_t group = std::max<std::int64_t>(1, kGroupBytes / channel_bytes);
+  const std::int64_t elements = whole.rows * whole.columns;
+  if (workers.threads() > 1 && elements >= 2 * kElementsATask) {
+    const std::int64_t groups =
+        std::min(elements / kElementsATask, workers.threads() * kGroupsAThread);
+    group = std::min(group, std::max<std::int64_t>(1, channels / groups));
+  }
+  group = std::min(group, channels);
+  workers.Run((channels + group - 1) / group, [&](std::int64_t i) {
+    const FloatingPointScope scope;
+    const std::int64_t first = i * group;
+    const std::int64_t count = std::min(group, channels - first);
+    visit(whole.Columns(first * whole.inner, count * whole.inner));
+  });
+}
+
+}  // namespace batchnorm::kernel
+
+#endif  // BATCHNORMD_SERVER_KERNEL_WORK_SPLIT_H_

@@ -1,0 +1,111 @@
+"""Puts the results of a full run into README.md, and draws its plots.
+
+    report.py RESULTS.json
+
+RESULTS.json is what `kernel_benchmark --format json` printed. Everything
+between the two marks in README.md is replaced.
+"""
+
+import json
+import pathlib
+import sys
+
+import plot
+
+HERE = pathlib.Path(__file__).resolve().parent
+BEGIN = "<!-- kernel_benchmark: begin -->"
+END = "<!-- kernel_benchmark: end -->"
+METRICS = {
+    "over copy": "/copy",
+    "over plain": "/plain",
+    "oneDNN": "oneDNN",
+    "oneDNN best": "its best",
+    "PyTorch": "PyTorch",
+    "PyTorch reused": "reused",
+    "f16": "f16",
+    "bf16": "bf16",
+    "wide": "wide",
+    "scaling": "scaling",
+    "scaling over copy": "/copy's",
+}
+
+
+def table(titles, rows):
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def number(value):
+    return "" if value is None else f"{value:.2f}"
+
+
+def metrics(ratios):
+    return [number(ratios.get(metric)) for metric in METRICS]
+
+
+def target_table(run):
+    rows = []
+    for target in run["targets"]:
+        sign = "≥" if target["at_least"] else "≤"
+        met = "met" if target["met"] else "**missed**"
+        rows.append([target["name"], f"{target['value']:.3g}", f"{sign} {target['bound']:g}", met])
+    return table(["target", "value", "bound", ""], rows)
+
+
+def mean_table(run):
+    rows = [
+        [mean["class"], mean["direction"], str(mean["threads"]), *metrics(mean)]
+        for mean in run["means"]
+    ]
+    return table(["geometric means", "direction", "threads", *METRICS.values()], rows)
+
+
+def our_bandwidth(result, threads):
+    value = plot.bandwidth(result, "batchnormd", threads)
+    return number(value)
+
+
+def problem_table(run):
+    rows = []
+    for result in run["results"]:
+        for ratios in result["ratios"]:
+            threads = ratios["threads"]
+            rows.append([result["sizes"], result["layout"], result["direction"], str(threads),
+                         our_bandwidth(result, threads), *metrics(ratios)])  # fmt: skip
+    titles = ["shape", "layout", "direction", "threads", "GB/s", *METRICS.values()]
+    return table(titles, rows)
+
+
+def section(run):
+    kept = sum(target["met"] for target in run["targets"])
+    quick = ", the quick subset" if run["quick"] else ""
+    return f"""\
+{run["machine"]}. oneDNN {run["onednn"]}, PyTorch {run["pytorch"] or "left out"}{quick}.
+Load average before the run: {run["load"]:.1f}.
+
+![Bandwidth over size](bandwidth.svg)
+
+{kept} of {len(run["targets"])} targets met.
+
+{target_table(run)}
+
+{mean_table(run)}
+
+<details><summary>Every shape</summary>
+
+{problem_table(run)}
+
+</details>"""
+
+
+def main(results):
+    run = json.loads(pathlib.Path(results).read_text())
+    plot.draw(run, HERE)
+    readme = HERE / "README.md"
+    before, rest = readme.read_text().split(BEGIN)
+    after = rest.split(END)[1]
+    readme.write_text(f"{before}{BEGIN}\n{section(run)}\n{END}{after}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

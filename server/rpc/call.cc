@@ -41,7 +41,10 @@ void Call::OnReceived(bool ok) {
   } else if (!method_.carries_tensors) {
     Answer();  // quick, and never behind a kernel
   } else {
-    floor_.pool.Run([this] { Answer(); });
+    floor_.pool.Run([this] {
+      floor_.on_turn();
+      Answer();
+    });
   }
 }
 
@@ -88,6 +91,7 @@ void Call::Fail(const absl::Status& status) {
 
 void Call::OnDone(bool /*ok*/) {
   cancelled_ = context_.IsCancelled();
+  if (cancelled_) floor_.census.CountGivenUp();
   Release();
 }
 

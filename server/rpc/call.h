@@ -55,6 +55,7 @@ struct CallFloor {
   ThreadPool& pool;
   ByteBudget& budget;
   CallCensus& census;
+  const std::function<void()>& on_turn;  // before a pooled call is answered
 };
 
 // Owns itself from Post until three have let it go: whoever answered it, and

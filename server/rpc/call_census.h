@@ -20,11 +20,15 @@ class CallCensus {
   void CountAnswered() { ++answered_; }
   std::int64_t answered() const { return answered_; }
 
+  void CountGivenUp() { ++given_up_; }
+  std::int64_t given_up() const { return given_up_; }
+
  private:
   std::mutex mutex_;
   std::condition_variable empty_;
   std::int64_t present_ = 0;  // guarded by mutex_
   std::atomic<std::int64_t> answered_{0};
+  std::atomic<std::int64_t> given_up_{0};
 };
 
 }  // namespace batchnorm::rpc

@@ -220,7 +220,7 @@ void Server::State::Serve() {
                                                           : Cores());
   floors.reserve(queues.size());  // calls hold references
   for (const auto& queue : queues) {
-    floors.push_back({*queue, *pool, budget, census});
+    floors.push_back({*queue, *pool, budget, census, options.on_turn});
     for (const Method& method : bound.methods) {
       for (int i = 0; i < kPostedCalls; ++i) Call::Post(method, floors.back());
     }
@@ -266,6 +266,7 @@ const std::vector<std::string>& Server::addresses() const {
 
 ServerCounters Server::counters() const {
   return {.calls = state_->census.answered(),
+          .given_up = state_->census.given_up(),
           .bytes_in_flight = state_->budget.taken()};
 }
 

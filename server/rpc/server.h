@@ -12,6 +12,7 @@
 #define BATCHNORMD_SERVER_RPC_SERVER_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -46,11 +47,15 @@ struct ServerOptions {
   bool reflection = true;
   // How long calls in flight have to finish once the listeners are closed.
   absl::Duration finish_timeout = absl::Seconds(20);
+  // Called on a computing thread when a tensor call's turn has come, before it
+  // is looked at whether its caller still waits. Tests hold calls there.
+  std::function<void()> on_turn = [] {};
 };
 
 // How much work a server has done. For log lines and tests.
 struct ServerCounters {
-  std::int64_t calls = 0;  // finished, whatever their outcome
+  std::int64_t calls = 0;     // finished, whatever their outcome
+  std::int64_t given_up = 0;  // by their callers: cancelled, or out of time
   std::int64_t bytes_in_flight = 0;
 };
 

@@ -7,7 +7,7 @@
 #include <thread>
 #include <vector>
 
-#include "tests/service/busy_pool.h"
+#include "tests/service/held_call.h"
 #include "tests/service/raw_call.h"
 #include "tests/service/running_server.h"
 
@@ -37,31 +37,39 @@ TEST(Drain, DuringTheGraceHealthSaysNoAndCallsAreServed) {
       [&service] { service.server().Drain(absl::Milliseconds(600)); });
   WaitForHealth(service.channel(), Health::kNotServing);
   EXPECT_EQ(HealthOf(service.channel(), kService), Health::kNotServing);
-  EXPECT_TRUE(service.StatusOf(LargeEvaluate(1024)).ok());
+  EXPECT_TRUE(service.StatusOf(EvaluateOf(1024)).ok());
   EXPECT_TRUE(HealthOf(Dial(service.address()), "") == Health::kNotServing);
   drain.join();
-  EXPECT_EQ(service.StatusOf(LargeEvaluate(1024)).error_code(),
+  EXPECT_EQ(service.StatusOf(EvaluateOf(1024)).error_code(),
             grpc::StatusCode::UNAVAILABLE);
 }
 
 TEST(Drain, ACallInFlightFinishes) {
-  RunningServer service;
-  BusyPool busy(service, 1, 32 * kMebibyte);
-  service.server().Drain(absl::ZeroDuration());
-  const grpc::Status status = busy.Finish().front();
+  const Gate gate;
+  rpc::ServerOptions options = LoopbackOptions();
+  options.on_turn = gate.Hook();
+  RunningServer service(options);
+  HeldCall held(service, gate, kMebibyte);
+  std::thread drain(
+      [&service] { service.server().Drain(absl::ZeroDuration()); });
+  WaitForHealth(service.channel(), Health::kNoAnswer);
+  const grpc::Status status = held.Finish();
   EXPECT_TRUE(status.ok()) << status.error_message();
+  drain.join();
 }
 
 TEST(Drain, CallsThatTakeLongerThanTheTimeoutAreCancelled) {
+  const Gate gate;
   rpc::ServerOptions options = LoopbackOptions();
-  options.threads = 1;
   options.finish_timeout = absl::ZeroDuration();
+  options.on_turn = gate.Hook();
   RunningServer service(options);
-  BusyPool busy(service, 4, 16 * kMebibyte);
-  service.server().Drain(absl::ZeroDuration());
-  int failed = 0;
-  for (const grpc::Status& status : busy.Finish()) failed += !status.ok();
-  EXPECT_GE(failed, 1);
+  HeldCall held(service, gate, kMebibyte);
+  std::thread drain(
+      [&service] { service.server().Drain(absl::ZeroDuration()); });
+  EXPECT_FALSE(held.Await().ok());
+  gate.Open();
+  drain.join();
 }
 
 TEST(Drain, TwiceIsOnce) {
@@ -73,7 +81,7 @@ TEST(Drain, TwiceIsOnce) {
 TEST(Drain, ServersCanBeStartedAndDrainedInTurn) {
   for (int i = 0; i < 3; ++i) {
     const RunningServer service;
-    EXPECT_TRUE(service.StatusOf(LargeEvaluate(1024)).ok());
+    EXPECT_TRUE(service.StatusOf(EvaluateOf(1024)).ok());
   }
 }
 

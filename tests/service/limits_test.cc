@@ -4,9 +4,10 @@
 
 #include <chrono>
 #include <string>
+#include <thread>
 #include <vector>
 
-#include "tests/service/busy_pool.h"
+#include "tests/service/held_call.h"
 #include "tests/service/refusal.h"
 #include "tests/service/running_server.h"
 #include "tests/service/wire_tensors.h"
@@ -16,9 +17,10 @@ namespace {
 
 constexpr std::int64_t kMebibyte = 1 << 20;
 
-rpc::ServerOptions OneThread() {
+rpc::ServerOptions OneThread(const Gate& gate) {
   rpc::ServerOptions options = LoopbackOptions();
   options.threads = 1;
+  options.on_turn = gate.Hook();
   return options;
 }
 
@@ -28,28 +30,28 @@ v1::SessionConfig OneChannel() {
   return config;
 }
 
-// Large enough to be computed by the pool and not where it was received.
-v1::ForwardRequest PooledForward() {
+v1::ForwardRequest FirstForward() {
   v1::ForwardRequest request;
   request.set_session("s");
   request.set_step(1);
   request.set_mode(v1::MODE_TRAIN);
-  *request.mutable_x() = F64({20'000, 1}, Noise(20'000, 1));
+  *request.mutable_x() = F64({100, 1}, Noise(100, 1));
   return request;
 }
 
-void WaitUntilAllIsDone(RunningServer& service, BusyPool& busy) {
-  busy.Finish();
-  while (service.server().counters().bytes_in_flight > 0) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
+void WaitUntilAllIsAnswered(const RunningServer& service) {
+  WaitUntil([&service] { return service.counters().bytes_in_flight == 0; });
+}
+
+void WaitUntilOneHasGivenUp(const RunningServer& service) {
+  WaitUntil([&service] { return service.counters().given_up == 1; });
 }
 
 TEST(MessageLimit, ALargerRequestIsRefusedByTheTransport) {
   rpc::ServerOptions options = LoopbackOptions();
   options.max_message_bytes = kMebibyte;
   const RunningServer service(options);
-  const grpc::Status status = service.StatusOf(LargeEvaluate(2 * kMebibyte));
+  const grpc::Status status = service.StatusOf(EvaluateOf(2 * kMebibyte));
   EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_EQ(RefusalOf(status).reason, "");
   EXPECT_FALSE(RefusalOf(status).retry_seconds.has_value());
@@ -108,18 +110,20 @@ TEST(TensorLimit, ALargerTensorIsRefusedWithTheLimit) {
 }
 
 TEST(BytesInFlight, ACallTooManyIsToldToComeBackAndThenSucceeds) {
-  rpc::ServerOptions options = OneThread();
+  const Gate gate;
+  rpc::ServerOptions options = OneThread(gate);
   options.max_bytes_in_flight = kMebibyte;
-  RunningServer service(options);
-  const v1::EvaluateRequest request = LargeEvaluate(1024);
-  BusyPool busy(service, 1, 32 * kMebibyte);
+  const RunningServer service(options);
+  const v1::EvaluateRequest request = EvaluateOf(1024);
+  HeldCall held(service, gate, 2 * kMebibyte);
   const Refusal refusal = RefusalOf(service.StatusOf(request));
   EXPECT_EQ(refusal.code, grpc::StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_EQ(refusal.reason, "TOO_MANY_BYTES_IN_FLIGHT");
   ASSERT_TRUE(refusal.retry_seconds.has_value());
   EXPECT_GT(*refusal.retry_seconds, 0);
   EXPECT_LT(*refusal.retry_seconds, 10);
-  WaitUntilAllIsDone(service, busy);
+  EXPECT_TRUE(held.Finish().ok());
+  WaitUntilAllIsAnswered(service);
   EXPECT_TRUE(service.StatusOf(request).ok());
 }
 
@@ -127,49 +131,56 @@ TEST(BytesInFlight, ACallLargerThanTheLimitIsAnsweredWhenItIsAlone) {
   rpc::ServerOptions options = LoopbackOptions();
   options.max_bytes_in_flight = 1;
   const RunningServer service(options);
-  EXPECT_TRUE(service.StatusOf(LargeEvaluate(kMebibyte)).ok());
+  EXPECT_TRUE(service.StatusOf(EvaluateOf(kMebibyte)).ok());
 }
 
 TEST(BytesInFlight, SessionCallsAreNeverRefused) {
-  rpc::ServerOptions options = OneThread();
+  const Gate gate;
+  rpc::ServerOptions options = OneThread(gate);
   options.max_bytes_in_flight = 1;
-  RunningServer service(options);
-  const BusyPool busy(service, 1, 16 * kMebibyte);
+  const RunningServer service(options);
+  const HeldCall held(service, gate, kMebibyte);
   EXPECT_EQ(service.CreateSession("s", OneChannel()).name(), "s");
 }
 
 TEST(Deadline, ACallWhoseTimeIsUpBeforeItsTurnIsNotComputed) {
-  RunningServer service(OneThread());
+  const Gate gate;
+  const RunningServer service(OneThread(gate));
   service.CreateSession("s", OneChannel());
-  BusyPool busy(service, 5, 24 * kMebibyte);
+  HeldCall held(service, gate, 1024);
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() +
                        std::chrono::milliseconds(30));
   v1::ForwardResponse response;
   EXPECT_EQ(
-      service.stub().Forward(&context, PooledForward(), &response).error_code(),
+      service.stub().Forward(&context, FirstForward(), &response).error_code(),
       grpc::StatusCode::DEADLINE_EXCEEDED);
-  WaitUntilAllIsDone(service, busy);
+  EXPECT_TRUE(held.Finish().ok());
+  WaitUntilAllIsAnswered(service);
   EXPECT_EQ(service.GetSession("s").last_step(), 0U);
-  EXPECT_EQ(service.Forward(PooledForward()).step(), 1U);
+  EXPECT_EQ(service.Forward(FirstForward()).step(), 1U);
 }
 
 TEST(Cancellation, ACallThatIsCancelledBeforeItsTurnIsNotComputed) {
-  RunningServer service(OneThread());
+  const Gate gate;
+  const RunningServer service(OneThread(gate));
   service.CreateSession("s", OneChannel());
-  BusyPool busy(service, 5, 24 * kMebibyte);
+  HeldCall held(service, gate, 1024);
+  const std::int64_t held_bytes = service.counters().bytes_in_flight;
   const auto context = NewContext();
-  std::thread canceller([&context] {
-    std::this_thread::sleep_for(std::chrono::milliseconds(30));
+  std::thread canceller([&] {
+    WaitUntil([&] { return service.counters().bytes_in_flight > held_bytes; });
     context->TryCancel();
   });
   v1::ForwardResponse response;
   EXPECT_EQ(service.stub()
-                .Forward(context.get(), PooledForward(), &response)
+                .Forward(context.get(), FirstForward(), &response)
                 .error_code(),
             grpc::StatusCode::CANCELLED);
   canceller.join();
-  WaitUntilAllIsDone(service, busy);
+  WaitUntilOneHasGivenUp(service);
+  EXPECT_TRUE(held.Finish().ok());
+  WaitUntilAllIsAnswered(service);
   EXPECT_EQ(service.GetSession("s").last_step(), 0U);
 }
 

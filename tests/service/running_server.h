@@ -28,6 +28,7 @@ class RunningServer {
   explicit RunningServer(rpc::ServerOptions options = LoopbackOptions());
 
   rpc::Server& server() { return *server_; }
+  rpc::ServerCounters counters() const { return server_->counters(); }
   const std::string& address() const { return server_->addresses().front(); }
   const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
   v1::BatchNormService::Stub& stub() const { return *stub_; }

@@ -30,6 +30,8 @@ constexpr Advice kAdvice[] = {
      "ask for fewer results, or raise the server's --max-message-bytes"},
     {"TOO_MANY_BYTES_IN_FLIGHT",
      "try again, or raise the server's --max-bytes-in-flight"},
+    {"SERVER_DRAINING",
+     "try again when it is back, or name another with --server"},
     {"SESSION_NOT_FOUND",
      "`bn session list` shows those there are, `bn session create` makes one"},
     {"CONFIG_DIFFERS",

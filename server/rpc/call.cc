@@ -4,9 +4,20 @@
 
 #include "absl/time/clock.h"
 #include "server/rpc/error_mapping.h"
+#include "server/session/error.h"
 #include "spdlog/spdlog.h"
 
 namespace batchnorm::rpc {
+namespace {
+
+absl::Status ServerDraining() {
+  return session::MakeError(
+      absl::StatusCode::kUnavailable,
+      "the server is shutting down; the call changed nothing",
+      {.reason = "SERVER_DRAINING"});
+}
+
+}  // namespace
 
 void Call::Post(const Method& method, const CallFloor& floor) {
   auto* call = new Call(method, floor);
@@ -35,7 +46,8 @@ void Call::OnReceived(bool ok) {
   Post(method_, floor_);
   received_at_ = absl::Now();
   request_bytes_ = static_cast<std::int64_t>(request_.Length());
-  if (const absl::Status admitted = Admit(); !admitted.ok()) {
+  const bool may_be_served = floor_.census.Receive();
+  if (const absl::Status admitted = Admit(may_be_served); !admitted.ok()) {
     request_.Clear();
     Fail(admitted);
   } else if (!method_.carries_tensors) {
@@ -48,7 +60,8 @@ void Call::OnReceived(bool ok) {
   }
 }
 
-absl::Status Call::Admit() {
+absl::Status Call::Admit(bool may_be_served) {
+  if (!may_be_served) return ServerDraining();
   if (!method_.carries_tensors) return absl::OkStatus();
   absl::Status admitted = floor_.budget.Acquire(request_bytes_);
   if (admitted.ok()) admitted_bytes_ = request_bytes_;

@@ -88,7 +88,7 @@ class Call {
   void OnFinished(bool ok);  // the answer is on its way
   void Release();
 
-  absl::Status Admit();
+  absl::Status Admit(bool may_be_served);
   void Answer();
   absl::Status CheckAlive() const;
   void Log(const grpc::Status& status) const;

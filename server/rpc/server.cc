@@ -236,10 +236,17 @@ void Server::State::SetHealth(bool serving) {
   health->SetServingStatus(kServiceName, serving);
 }
 
-// Queues close last: every call must have been able to answer on its own.
+// Calls are answered before gRPC shuts down: it closes a connection the moment
+// its last call ends, and what the peer sends just then (acknowledging the
+// reply, for one) makes TCP drop the rest of the reply. A connection without
+// calls it closes only when the peer has acknowledged all. Queues close last:
+// every call must have been able to answer on its own.
 void Server::State::Stop() {
+  const absl::Time deadline = absl::Now() + options.finish_timeout;
   sweeper.reset();
-  server->Shutdown(absl::ToChronoTime(absl::Now() + options.finish_timeout));
+  census.RefuseFromNowOn();
+  census.WaitUntilAnswered(deadline);
+  server->Shutdown(absl::ToChronoTime(deadline));
   census.WaitUntilEmpty();
   pool.reset();
   for (const auto& queue : queues) queue->Shutdown();

@@ -45,7 +45,7 @@ struct ServerOptions {
   std::int64_t max_message_bytes = (std::int64_t{1} << 31) - (1 << 20);
   // Whether the schema can be asked for (grpcurl, buf curl).
   bool reflection = true;
-  // How long calls in flight have to finish once the listeners are closed.
+  // How long calls in flight have to finish once new ones are refused.
   absl::Duration finish_timeout = absl::Seconds(20);
   // Called on a computing thread when a tensor call's turn has come, before it
   // is looked at whether its caller still waits. Tests hold calls there.
@@ -77,9 +77,10 @@ class Server {
   ServerCounters counters() const;
 
   // Ends service in three steps: health becomes NOT_SERVING; for `grace` all
-  // calls are still served, so that load balancers can turn away; then the
-  // listeners close and calls in flight finish, or are cancelled after
-  // options.finish_timeout. Returns when everything has stopped.
+  // calls are still served, so that load balancers can turn away; then new
+  // calls are refused (UNAVAILABLE `SERVER_DRAINING`) and those in flight
+  // finish, or are cancelled after options.finish_timeout. Returns when
+  // everything has stopped.
   void Drain(absl::Duration grace);
 
  private:

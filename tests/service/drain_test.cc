@@ -9,6 +9,7 @@
 
 #include "tests/service/held_call.h"
 #include "tests/service/raw_call.h"
+#include "tests/service/refusal.h"
 #include "tests/service/running_server.h"
 
 namespace batchnorm::service_test {
@@ -22,6 +23,10 @@ void WaitForHealth(const std::shared_ptr<grpc::Channel>& channel,
   while (HealthOf(channel, "") != health) {
     std::this_thread::sleep_for(std::chrono::milliseconds(2));
   }
+}
+
+grpc::Status ListSessions(const RunningServer& service) {
+  return service.StatusOf(v1::ListSessionsRequest());
 }
 
 TEST(Drain, AServerIsHealthyAsAWholeAndByName) {
@@ -52,9 +57,26 @@ TEST(Drain, ACallInFlightFinishes) {
   HeldCall held(service, gate, kMebibyte);
   std::thread drain(
       [&service] { service.server().Drain(absl::ZeroDuration()); });
-  WaitForHealth(service.channel(), Health::kNoAnswer);
+  WaitUntil([&] { return !ListSessions(service).ok(); });
   const grpc::Status status = held.Finish();
   EXPECT_TRUE(status.ok()) << status.error_message();
+  drain.join();
+}
+
+TEST(Drain, AfterTheGraceNewCallsAreToldThatNothingChanged) {
+  const Gate gate;
+  rpc::ServerOptions options = LoopbackOptions();
+  options.on_turn = gate.Hook();
+  RunningServer service(options);
+  HeldCall held(service, gate, 1024);
+  std::thread drain(
+      [&service] { service.server().Drain(absl::ZeroDuration()); });
+  WaitUntil([&] { return !ListSessions(service).ok(); });
+  EXPECT_EQ(RefusalOf(ListSessions(service)).reason, "SERVER_DRAINING");
+  const Refusal refusal = RefusalOf(service.StatusOf(EvaluateOf(1024)));
+  EXPECT_EQ(refusal.code, grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(refusal.reason, "SERVER_DRAINING");
+  EXPECT_TRUE(held.Finish().ok());
   drain.join();
 }
 

@@ -32,8 +32,13 @@ constexpr char kFooter[] =
     "second\n"
     "signal ends the process at once.\n"
     "\n"
-    "Exit codes: 0 drained; 1 an address could not be bound; 2 a flag or\n"
-    "variable is wrong.";
+    "Exit codes: 0 drained; 1 an address could not be bound, or the disk\n"
+    "failed; 2 a flag or variable is wrong.";
+
+const std::map<std::string, storage::Durability> kDurabilities = {
+    {"full", storage::Durability::kFull},
+    {"normal", storage::Durability::kNormal},
+    {"off", storage::Durability::kOff}};
 
 // 1073741824 is "1GiB".
 std::string SizeText(std::int64_t bytes) {
@@ -71,6 +76,7 @@ class Flags {
     app_.footer(kFooter);
     AddListening();
     AddLimits();
+    AddStorage();
     AddLifetime();
     AddLog();
   }
@@ -88,6 +94,8 @@ class Flags {
     }
     options_.server.idle_ttl = absl::Seconds(idle_ttl_seconds_);
     options_.drain = absl::Seconds(drain_seconds_);
+    options_.storage.in_memory = store_ == "memory";
+    options_.storage.durability = kDurabilities.at(durability_);
     options_.log_format =
         log_format_ == "json" ? LogFormat::kJson : LogFormat::kHuman;
     return std::nullopt;
@@ -154,9 +162,31 @@ class Flags {
             "Inputs kept for Backward, over all sessions");
   }
 
+  void AddStorage() {
+    AddChoice("--store", "BN_STORE", store_, "sqlite|memory",
+              "Where sessions are: in a file, or in memory only");
+    app_.add_option("--data-dir", options_.storage.data_directory,
+                    "Folder of the file, made if need be, one a server;\n"
+                    "by default $STATE_DIRECTORY,\n"
+                    "else $XDG_STATE_HOME/batchnormd,\n"
+                    "else ~/.local/state/batchnormd")
+        ->envname("BN_DATA_DIR")
+        ->type_name("DIR")
+        ->group("Storage");
+    AddChoice("--durability", "BN_DURABILITY", durability_, "full|normal|off",
+              "What an acknowledged step survives. full: a power\n"
+              "failure. normal: a killed process, but a power\n"
+              "failure may undo the last steps. off: the same,\n"
+              "but a power failure may damage the file");
+    AddSize("--loaded-bytes", "BN_LOADED_BYTES", options_.server.loaded_bytes,
+            "Sessions in memory, without kept inputs; those not\n"
+            "used for long are read from the store again");
+  }
+
   void AddLifetime() {
     AddDuration("--idle-ttl", "BN_IDLE_TTL", idle_ttl_seconds_, "24h",
-                "Forget sessions that are idle for longer");
+                "Forget sessions that are idle for longer: those\n"
+                "without a name of your own, and all in memory only");
     AddDuration("--drain-seconds", "BN_DRAIN_SECONDS", drain_seconds_, "5s",
                 "After SIGTERM serve this long with NOT_SERVING as\n"
                 "health, so that load balancers turn away");
@@ -178,6 +208,18 @@ class Flags {
         ->envname("BN_LOG_LEVEL")
         ->type_name("debug|info|warning|error")
         ->group("Log, on standard error");
+  }
+
+  // `choices` is "a|b".
+  void AddChoice(const std::string& flag, const std::string& variable,
+                 std::string& choice, const std::string& choices,
+                 const std::string& description) {
+    app_.add_option(flag, choice, description)
+        ->check(CLI::IsMember(CLI::detail::split(choices, '|')).description(""))
+        ->capture_default_str()
+        ->envname(variable)
+        ->type_name(choices)
+        ->group("Storage");
   }
 
   template <typename Count>
@@ -218,6 +260,8 @@ class Flags {
   Options& options_;
   double idle_ttl_seconds_;
   double drain_seconds_;
+  std::string store_ = "sqlite";
+  std::string durability_ = "full";
   std::string log_format_ = "human";
   CLI::App app_{kDescription, "batchnormd"};
 };

@@ -8,11 +8,13 @@
 #include "absl/time/time.h"
 #include "server/logging.h"
 #include "server/rpc/server.h"
+#include "server/session_place.h"
 
 namespace batchnorm {
 
 struct Options {
   rpc::ServerOptions server;
+  StorageOptions storage;
   std::string port_file;  // empty: none
   absl::Duration drain = absl::Seconds(5);
   LogFormat log_format = LogFormat::kHuman;

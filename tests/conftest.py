@@ -83,7 +83,8 @@ def start_server(bin_dir, folder, *flags, listen="localhost:0"):
     port_file = folder / "addresses"
     log_path = folder / "batchnormd.log"
     command = [bin_dir / "batchnormd", "--listen", listen]
-    command += ["--port-file", port_file, "--drain-seconds", "0", *flags]
+    command += ["--port-file", port_file, "--drain-seconds", "0"]
+    command += ["--data-dir", folder / "data", *flags]
     with open(log_path, "wb") as log:
         process = subprocess.Popen(
             [str(word) for word in command],

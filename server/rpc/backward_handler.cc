@@ -25,6 +25,7 @@ absl::StatusOr<session::BackwardCall> Take(v1::BackwardRequest request) {
   call.step = request.step();
   call.rank = request.rank();
   call.acknowledged_step = request.acknowledged_step();
+  call.writer_token = request.writer_token();
   call.gamma = *std::move(gamma);
   call.x = *std::move(x);
   call.dy = *std::move(dy);

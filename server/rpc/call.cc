@@ -51,9 +51,9 @@ void Call::OnReceived(bool ok) {
     request_.Clear();
     Fail(admitted);
   } else if (!method_.carries_tensors) {
-    Answer();  // quick, and never behind a kernel
+    floor_.session_pool.Run([this] { Answer(); });
   } else {
-    floor_.pool.Run([this] {
+    floor_.compute_pool.Run([this] {
       floor_.on_turn();
       Answer();
     });

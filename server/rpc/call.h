@@ -4,8 +4,8 @@
 //
 //   Post      asks gRPC for the next call of a method
 //   received  (completion-queue thread) posts the next one, admits this one by
-//             its bytes, and answers small calls at once; large ones go to the
-//             compute pool, so that the queue never waits for arithmetic
+//             its bytes, and hands it to a pool: tensor calls to the one that
+//             computes, session calls to the one that may wait for the store
 //   answer    parses, works, and ends in Finish or Fail, on any thread
 //   finished  (completion-queue thread) gives the bytes back and is gone
 //
@@ -52,10 +52,11 @@ struct Method {
 // What all calls of one completion queue share. Outlives them.
 struct CallFloor {
   grpc::ServerCompletionQueue& queue;
-  ThreadPool& pool;
+  ThreadPool& compute_pool;
+  ThreadPool& session_pool;
   ByteBudget& budget;
   CallCensus& census;
-  const std::function<void()>& on_turn;  // before a pooled call is answered
+  const std::function<void()>& on_turn;  // before a tensor call is answered
 };
 
 // Owns itself from Post until three have let it go: whoever answered it, and

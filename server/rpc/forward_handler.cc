@@ -37,6 +37,7 @@ absl::StatusOr<session::ForwardCall> Take(v1::ForwardRequest request) {
   call.rank = request.rank();
   call.mode = *mode;
   call.acknowledged_step = request.acknowledged_step();
+  call.writer_token = request.writer_token();
   if (request.has_new_weight()) call.new_weight = request.new_weight();
   if (absl::Status taken = TakeTensors(request, call); !taken.ok()) {
     return taken;
@@ -53,13 +54,16 @@ void Forward(session::Registry& registry, v1::ForwardRequest request,
   if (!session.ok()) return respond(session.status());
   absl::StatusOr<session::ForwardCall> call = Take(std::move(request));
   if (!call.ok()) return respond(call.status());
-  (*session)->Forward(*std::move(call),
-                      [respond](absl::StatusOr<session::ForwardResult> result) {
-                        if (!result.ok()) return respond(result.status());
-                        if (result->replayed)
-                          respond.AddTrailer("replayed", "true");
-                        respond(ToProto(*std::move(result)));
-                      });
+  // The reply is written while the step is being stored, and sent afterwards.
+  (*session)->Forward(
+      *std::move(call), [respond, session = *session](
+                            absl::StatusOr<session::ForwardResult> result) {
+        if (!result.ok()) return respond(result.status());
+        if (result->replayed) respond.AddTrailer("replayed", "true");
+        const session::Journal::Change change = result->change;
+        session->WhenItLasts(change,
+                             respond.Prepare(ToProto(*std::move(result))));
+      });
 }
 
 }  // namespace batchnorm::rpc

@@ -16,9 +16,11 @@ namespace {
 using Api = v1::BatchNormService;
 using RawService = Api::WithRawMethod_CreateSession<
     Api::WithRawMethod_GetSession<Api::WithRawMethod_ListSessions<
-        Api::WithRawMethod_UpdateSession<Api::WithRawMethod_DeleteSession<
-            Api::WithRawMethod_Forward<Api::WithRawMethod_Backward<
-                Api::WithRawMethod_Evaluate<Api::Service>>>>>>>>;
+        Api::WithRawMethod_UpdateSession<Api::WithRawMethod_AcquireSession<
+            Api::WithRawMethod_ExportSession<Api::WithRawMethod_ImportSession<
+                Api::WithRawMethod_DeleteSession<
+                    Api::WithRawMethod_Forward<Api::WithRawMethod_Backward<
+                        Api::WithRawMethod_Evaluate<Api::Service>>>>>>>>>>>;
 
 // One of RawService's RequestX.
 using RequestMember = void (RawService::*)(grpc::ServerContext*,
@@ -103,6 +105,12 @@ ServiceMethods MakeServiceMethods(session::Registry& registry,
                        &ListSessions);
   table.AddSessionCall("UpdateSession", &RawService::RequestUpdateSession,
                        &UpdateSession);
+  table.AddSessionCall("AcquireSession", &RawService::RequestAcquireSession,
+                       &AcquireSession);
+  table.AddSessionCall("ExportSession", &RawService::RequestExportSession,
+                       &ExportSession);
+  table.AddSessionCall("ImportSession", &RawService::RequestImportSession,
+                       &ImportSession);
   table.AddSessionCall("DeleteSession", &RawService::RequestDeleteSession,
                        &DeleteSession);
   table.AddTensorCall("Forward", &RawService::RequestForward, &Forward);

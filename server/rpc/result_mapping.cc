@@ -51,6 +51,7 @@ v1::RunningStatistics ToProto(const session::RunningStatistics& running) {
 v1::Session ToProto(const session::Snapshot& snapshot) {
   v1::Session proto;
   proto.set_name(snapshot.name);
+  if (snapshot.is_damaged) return proto;
   *proto.mutable_config() = ToProto(snapshot.config);
   proto.set_last_step(snapshot.last_step);
   if (snapshot.running) {

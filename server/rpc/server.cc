@@ -34,6 +34,9 @@ constexpr int kPostedCalls = 32;
 constexpr std::int64_t kReplyFramingBytes = 4096;
 constexpr std::int64_t kMinMessageBytes = 64 << 10;
 
+// Session calls wait for the store, and what waits at once shares a commit.
+constexpr int kSessionThreads = 8;
+
 constexpr int kMaxConcurrentStreams = 1024;  // a connection
 constexpr int kKeepaliveTimeMs = 10'000;     // a dead peer is noticed in 15 s
 constexpr int kKeepaliveTimeoutMs = 5'000;
@@ -83,6 +86,7 @@ absl::Status Check(const ServerOptions& options) {
   status.Update(
       CheckAtLeast("max bytes in flight", options.max_bytes_in_flight, 1));
   status.Update(CheckAtLeast("kept input bytes", options.kept_input_bytes, 0));
+  status.Update(CheckAtLeast("loaded bytes", options.loaded_bytes, 0));
   return status;
 }
 
@@ -90,6 +94,8 @@ session::RegistryOptions RegistryOptionsOf(const ServerOptions& options,
                                            kernel::Workers& workers) {
   session::RegistryOptions registry;
   registry.workers = &workers;
+  registry.store = options.store;
+  registry.loaded_bytes = options.loaded_bytes;
   registry.max_sessions = options.max_sessions;
   registry.kept_input_bytes = options.kept_input_bytes;
   registry.idle_ttl = options.idle_ttl;
@@ -186,7 +192,8 @@ struct Server::State {
   std::vector<std::string> addresses;
   std::vector<std::unique_ptr<grpc::ServerCompletionQueue>> queues;
   std::unique_ptr<grpc::Server> server;
-  std::unique_ptr<ThreadPool> pool;
+  std::unique_ptr<ThreadPool> compute_pool;
+  std::unique_ptr<ThreadPool> session_pool;
   std::vector<CallFloor> floors;  // one a queue
   std::vector<std::thread> queue_threads;
   std::unique_ptr<IdleSweeper> sweeper;
@@ -216,11 +223,13 @@ absl::Status Server::State::Build() {
 }
 
 void Server::State::Serve() {
-  pool = std::make_unique<ThreadPool>(options.threads > 0 ? options.threads
-                                                          : Cores());
+  compute_pool = std::make_unique<ThreadPool>(
+      options.threads > 0 ? options.threads : Cores());
+  session_pool = std::make_unique<ThreadPool>(kSessionThreads);
   floors.reserve(queues.size());  // calls hold references
   for (const auto& queue : queues) {
-    floors.push_back({*queue, *pool, budget, census, options.on_turn});
+    floors.push_back({*queue, *compute_pool, *session_pool, budget, census,
+                      options.on_turn});
     for (const Method& method : bound.methods) {
       for (int i = 0; i < kPostedCalls; ++i) Call::Post(method, floors.back());
     }
@@ -248,7 +257,8 @@ void Server::State::Stop() {
   census.WaitUntilAnswered(deadline);
   server->Shutdown(absl::ToChronoTime(deadline));
   census.WaitUntilEmpty();
-  pool.reset();
+  compute_pool.reset();
+  session_pool.reset();
   for (const auto& queue : queues) queue->Shutdown();
   for (std::thread& thread : queue_threads) thread.join();
   queue_threads.clear();

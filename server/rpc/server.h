@@ -20,6 +20,10 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 
+namespace batchnorm::storage {
+class Store;
+}  // namespace batchnorm::storage
+
 namespace batchnorm::rpc {
 
 inline constexpr int kMaxThreads = 1024;
@@ -37,9 +41,14 @@ struct ServerOptions {
   // The most request bytes that are worked on at once, over all calls. A call
   // larger than that is accepted only while no other tensor call runs.
   std::int64_t max_bytes_in_flight = std::int64_t{4} << 30;
+  // Where sessions are stored; outlives the server. Null: in memory only.
+  storage::Store* store = nullptr;
+  // Memory for sessions, without their kept inputs; the rest is in the store.
+  std::int64_t loaded_bytes = std::int64_t{256} << 20;
   // Memory for inputs that are kept for Backward, over all sessions.
   std::int64_t kept_input_bytes = std::int64_t{1} << 30;
-  // Sessions that are idle for longer are forgotten.
+  // Sessions that are idle for longer are forgotten: all of them if they are in
+  // memory only, else those that the server named.
   absl::Duration idle_ttl = absl::Hours(24);
   // The largest message in either direction. Less than 2^31.
   std::int64_t max_message_bytes = (std::int64_t{1} << 31) - (1 << 20);

@@ -4,6 +4,7 @@
 
 #include "server/rpc/config_mapping.h"
 #include "server/rpc/result_mapping.h"
+#include "server/rpc/snapshot_mapping.h"
 #include "server/session/error.h"
 
 namespace batchnorm::rpc {
@@ -54,6 +55,36 @@ absl::StatusOr<v1::UpdateSessionResponse> UpdateSession(
       request.world_size() == 0 ? 1 : request.world_size();
   return ReplyWith<v1::UpdateSessionResponse>(
       registry.Update(request.name(), world_size, request.expected_step()));
+}
+
+absl::StatusOr<v1::AcquireSessionResponse> AcquireSession(
+    session::Registry& registry, const v1::AcquireSessionRequest& request) {
+  const absl::StatusOr<session::Acquired> acquired = registry.Acquire(
+      request.name(), request.rank(), request.at_least_step(), request.nonce());
+  if (!acquired.ok()) return acquired.status();
+  v1::AcquireSessionResponse reply;
+  reply.set_writer_token(acquired->writer_token);
+  reply.set_last_step(acquired->last_step);
+  return reply;
+}
+
+absl::StatusOr<v1::ExportSessionResponse> ExportSession(
+    session::Registry& registry, const v1::ExportSessionRequest& request) {
+  const absl::StatusOr<session::ExportedSession> exported =
+      registry.Export(request.name());
+  if (!exported.ok()) return exported.status();
+  v1::ExportSessionResponse reply;
+  *reply.mutable_snapshot() = ToProto(*exported);
+  return reply;
+}
+
+absl::StatusOr<v1::ImportSessionResponse> ImportSession(
+    session::Registry& registry, const v1::ImportSessionRequest& request) {
+  absl::StatusOr<session::ExportedSession> exported = Take(request.snapshot());
+  if (!exported.ok()) return exported.status();
+  return ReplyWith<v1::ImportSessionResponse>(
+      registry.Import(request.name(), *std::move(exported), request.replace(),
+                      request.writer_token()));
 }
 
 absl::StatusOr<v1::DeleteSessionResponse> DeleteSession(

@@ -20,6 +20,15 @@ absl::StatusOr<v1::ListSessionsResponse> ListSessions(
 absl::StatusOr<v1::UpdateSessionResponse> UpdateSession(
     session::Registry& registry, const v1::UpdateSessionRequest& request);
 
+absl::StatusOr<v1::AcquireSessionResponse> AcquireSession(
+    session::Registry& registry, const v1::AcquireSessionRequest& request);
+
+absl::StatusOr<v1::ExportSessionResponse> ExportSession(
+    session::Registry& registry, const v1::ExportSessionRequest& request);
+
+absl::StatusOr<v1::ImportSessionResponse> ImportSession(
+    session::Registry& registry, const v1::ImportSessionRequest& request);
+
 absl::StatusOr<v1::DeleteSessionResponse> DeleteSession(
     session::Registry& registry, const v1::DeleteSessionRequest& request);
 

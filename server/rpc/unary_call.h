@@ -37,6 +37,16 @@ class Responder {
     call_->Finish(*bytes);
   }
 
+  // The reply as it will be sent, once it is known that it may be: for a thread
+  // that has better things to do than writing messages.
+  std::function<void(const absl::Status&)> Prepare(const Reply& reply) const {
+    return [call = call_, bytes = Serialize(reply)](const absl::Status& may) {
+      if (!may.ok()) return call->Fail(may);
+      if (!bytes.ok()) return call->Fail(bytes.status());
+      call->Finish(*bytes);
+    };
+  }
+
  private:
   Call* call_;
 };

@@ -36,13 +36,6 @@ absl::Status CheckReply(const Tensor& like, std::int64_t vectors,
            {"max_reply_bytes", absl::StrCat(limits.max_reply_bytes)}}});
 }
 
-absl::Status CheckRank(std::uint32_t rank, const SessionConfig& config) {
-  if (rank < config.world_size) return absl::OkStatus();
-  return InvalidField("rank", "BAD_RANK",
-                      absl::StrCat("expected less than the world size, ",
-                                   config.world_size, ", got ", rank));
-}
-
 absl::Status CheckNewWeight(std::optional<double> new_weight) {
   if (!new_weight.has_value() || std::isfinite(*new_weight)) {
     return absl::OkStatus();
@@ -106,6 +99,13 @@ absl::Status CheckForwardArguments(const ForwardCall& call,
 }
 
 }  // namespace
+
+absl::Status CheckRank(std::uint32_t rank, const SessionConfig& config) {
+  if (rank < config.world_size) return absl::OkStatus();
+  return InvalidField("rank", "BAD_RANK",
+                      absl::StrCat("expected less than the world size, ",
+                                   config.world_size, ", got ", rank));
+}
 
 absl::StatusOr<CheckedForward> CheckForward(const ForwardCall& call,
                                             const SessionConfig& config,

@@ -26,6 +26,9 @@ struct CheckedForward {
   std::vector<double> beta;  // empty: zeros
 };
 
+// INVALID_ARGUMENT `BAD_RANK` unless it is below the world size.
+absl::Status CheckRank(std::uint32_t rank, const SessionConfig& config);
+
 // INVALID_ARGUMENT `BAD_RANK`, `BAD_TENSOR`, `BAD_CHANNEL_AXES`,
 // `WRONG_CHANNELS`, `BAD_NEW_WEIGHT`, `BAD_STEP`, RESOURCE_EXHAUSTED
 // `TENSOR_TOO_LARGE`, `TOO_LARGE_FOR_UNARY`.

@@ -1,41 +1,33 @@
 #include "server/session/registry.h"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
-#include <map>
 #include <mutex>
-#include <shared_mutex>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "server/session/config_difference.h"
 #include "server/session/error.h"
 #include "server/session/input_quota.h"
+#include "server/session/loaded_sessions.h"
 #include "server/session/page_token.h"
+#include "server/session/random.h"
 #include "server/session/session_name.h"
+#include "server/session/snapshot_checks.h"
 #include "server/session/text.h"
+#include "server/storage/memory_store.h"
 
 namespace batchnorm::session {
 
 namespace {
 
-// A session, and when it was last used. Finding a session marks it under the
-// shared lock, hence the atomic.
-struct Entry {
-  Entry(std::shared_ptr<Session> opened, absl::Time now)
-      : session(std::move(opened)), used_at(absl::ToUnixNanos(now)) {}
+using SessionPtr = std::shared_ptr<Session>;
 
-  void MarkUsed(absl::Time now) const { used_at = absl::ToUnixNanos(now); }
-  bool UsedBefore(absl::Time limit) const {
-    return used_at < absl::ToUnixNanos(limit);
-  }
-
-  const std::shared_ptr<Session> session;
-  mutable std::atomic<std::int64_t> used_at;
-};
-
-using Sessions = std::map<std::string, Entry, std::less<>>;
+constexpr std::size_t kDoors = 64;
+constexpr std::size_t kRowsAScan = 1000;
 
 // Axes are a set: in one order, so that equal sets compare equal.
 SessionConfig Canonical(SessionConfig config) {
@@ -44,13 +36,16 @@ SessionConfig Canonical(SessionConfig config) {
   return config;
 }
 
-absl::Status ConfigDiffers(std::string_view name,
-                           const ConfigDifference& difference) {
-  return MakeError(absl::StatusCode::kAlreadyExists,
-                   absl::StrCat(difference.field, ": expected ",
-                                difference.first, ", as the session ",
-                                Quoted(name), " has, got ", difference.second),
-                   {.reason = "CONFIG_DIFFERS", .field = difference.field});
+absl::Status CheckSameConfig(const Session& session,
+                             const SessionConfig& config) {
+  const auto difference = FindDifference(session.config(), config);
+  if (!difference.has_value()) return absl::OkStatus();
+  return MakeError(
+      absl::StatusCode::kAlreadyExists,
+      absl::StrCat(difference->field, ": expected ", difference->first,
+                   ", as the session ", Quoted(session.name()), " has, got ",
+                   difference->second),
+      {.reason = "CONFIG_DIFFERS", .field = difference->field});
 }
 
 absl::Status TooManySessions(std::int64_t max_sessions) {
@@ -62,99 +57,243 @@ absl::Status TooManySessions(std::int64_t max_sessions) {
        .metadata = {{"max_sessions", absl::StrCat(max_sessions)}}});
 }
 
+absl::Status SessionExists(std::string_view name) {
+  return MakeError(
+      absl::StatusCode::kAlreadyExists,
+      absl::StrCat("name: expected a new one, as replace is not set, got ",
+                   Quoted(name), ", which exists and is not what is imported"),
+      {.reason = "SESSION_EXISTS", .field = "name"});
+}
+
+bool SameBits(const std::vector<double>& a, const std::vector<double>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](double left, double right) {
+                      return std::bit_cast<std::uint64_t>(left) ==
+                             std::bit_cast<std::uint64_t>(right);
+                    });
+}
+
+bool IsWhat(const Snapshot& snapshot, const ExportedSession& exported) {
+  return snapshot.config == exported.config &&
+         snapshot.last_step == exported.last_step &&
+         snapshot.running->batch_count == exported.running.batch_count &&
+         SameBits(snapshot.running->mean, exported.running.mean) &&
+         SameBits(snapshot.running->var, exported.running.var);
+}
+
+// What follows every key that begins with the prefix and is not below `from`.
+bool Begins(const storage::Row& row, std::string_view prefix) {
+  return std::string_view(row.key).starts_with(prefix);
+}
+
 }  // namespace
 
 struct Registry::State {
   explicit State(RegistryOptions registry_options)
-      : options(std::move(registry_options)), quota(options.kept_input_bytes) {}
+      : options(std::move(registry_options)),
+        is_durable(options.store != nullptr),
+        store(is_durable ? *options.store : memory),
+        quota(options.kept_input_bytes),
+        loaded(options.loaded_bytes),
+        count(store.Count().value_or(0)),
+        committer(store, is_durable ? storage::Committer::Where::kOwnThread
+                                    : storage::Committer::Where::kCaller) {}
 
-  absl::StatusOr<std::shared_ptr<Session>> FindOrOpen(
-      const std::string& name, const SessionConfig& config);
+  // Held while a name's session is created, loaded or deleted, so that it is
+  // in memory once at most. Many names share a door.
+  std::unique_lock<std::mutex> Door(std::string_view name) {
+    return std::unique_lock(
+        doors.at(std::hash<std::string_view>()(name) % kDoors));
+  }
 
-  // Each of these takes the mutex.
-  std::shared_ptr<Session> Lookup(std::string_view name, bool mark_used) const;
-  absl::StatusOr<std::shared_ptr<Session>> Insert(
-      std::shared_ptr<Session> session, absl::Time now);
-  std::vector<std::shared_ptr<Session>> PageAfter(std::string_view after,
-                                                  std::string_view prefix,
-                                                  std::size_t count) const;
-  std::shared_ptr<Session> Remove(std::string_view name);
-  std::vector<std::shared_ptr<Session>> RemoveIdle();
+  absl::StatusOr<SessionPtr> Open(std::string_view name, bool mark_used);
 
-  const RegistryOptions options;  // constant after construction
-  InputQuota quota;               // thread-safe by itself
+  // REQUIRES for these: the door is held.
+  absl::StatusOr<SessionPtr> Load(std::string_view name, bool mark_used);
+  absl::StatusOr<SessionPtr> Make(std::string_view name, SessionRow row);
+  absl::StatusOr<Snapshot> Overwrite(Session& session, ExportedSession exported,
+                                     bool replace,
+                                     std::string_view writer_token);
+  absl::Status Erase(std::string_view name);
 
-  mutable std::shared_mutex mutex;
-  // Guarded by mutex.
-  Sessions sessions;
+  absl::StatusOr<std::vector<storage::Row>> ReadPage(std::string_view after,
+                                                     std::string_view prefix,
+                                                     std::size_t rows);
+  Snapshot Describe(const storage::Row& row) const;
+  std::int64_t ForgetLoaded(absl::Time limit);
+  std::int64_t ForgetStored(absl::Time limit);
+  bool MayForget(bool is_named) const { return !is_named || !is_durable; }
+
+  SessionServices Services() {
+    return {.limits = options.tensor_limits,
+            .quota = quota,
+            .committer = committer,
+            .clock = options.clock,
+            .workers = *options.workers};
+  }
+
+  // Constant after construction, or thread-safe by themselves.
+  const RegistryOptions options;
+  const bool is_durable;
+  storage::MemoryStore memory;
+  storage::Store& store;
+  InputQuota quota;
+  LoadedSessions loaded;
+  std::atomic<std::int64_t> count;
+  std::array<std::mutex, kDoors> doors;
+  // Last: it ends before what its writes still refer to.
+  storage::Committer committer;
 };
 
-std::shared_ptr<Session> Registry::State::Lookup(std::string_view name,
-                                                 bool mark_used) const {
-  std::shared_lock lock(mutex);
-  const auto found = sessions.find(name);
-  if (found == sessions.end()) return nullptr;
-  if (mark_used) found->second.MarkUsed(options.clock());
-  return found->second.session;
+absl::StatusOr<SessionPtr> Registry::State::Open(std::string_view name,
+                                                 bool mark_used) {
+  SessionPtr session =
+      mark_used ? loaded.Use(name, options.clock()) : loaded.Find(name);
+  if (session != nullptr && session->StoreStatus().ok()) return session;
+  if (!CheckSessionName(name).ok()) return SessionPtr();
+  const auto door = Door(name);
+  return Load(name, mark_used);
 }
 
-// Returns the session that has the name: another one where a Create of the
-// same name came first.
-absl::StatusOr<std::shared_ptr<Session>> Registry::State::Insert(
-    std::shared_ptr<Session> session, absl::Time now) {
-  std::unique_lock lock(mutex);
-  const auto found = sessions.find(session->name());
-  if (found != sessions.end()) return found->second.session;
-  if (std::ssize(sessions) >= options.max_sessions) {
-    return TooManySessions(options.max_sessions);
+// Null if there is no such session.
+absl::StatusOr<SessionPtr> Registry::State::Load(std::string_view name,
+                                                 bool mark_used) {
+  if (SessionPtr session = loaded.Find(name); session != nullptr) {
+    if (session->StoreStatus().ok()) return session;
+    loaded.Remove(*session);
   }
-  sessions.try_emplace(session->name(), session, now);
+  const auto row = store.Load(name);
+  if (!row.ok()) return StoreFailed(row.status(), name);
+  if (!row->has_value()) return SessionPtr();
+  absl::StatusOr<SessionRow> decoded = DecodeRow(**row);
+  if (!decoded.ok()) return decoded.status();
+  const absl::Time used_at =
+      mark_used ? options.clock() : decoded->header.write_time;
+  auto session = std::make_shared<Session>(
+      std::string(name), *std::move(decoded), (*row)->version, Services());
+  loaded.Insert(session, used_at);
   return session;
 }
 
-// Opens it outside the lock, as its vectors may be large.
-absl::StatusOr<std::shared_ptr<Session>> Registry::State::FindOrOpen(
-    const std::string& name, const SessionConfig& config) {
-  auto session = Lookup(name, /*mark_used=*/true);
-  if (session != nullptr) return session;
+// Stores a new session before anybody can find it.
+absl::StatusOr<SessionPtr> Registry::State::Make(std::string_view name,
+                                                 SessionRow row) {
+  if (count.fetch_add(1) >= options.max_sessions) {
+    --count;
+    return TooManySessions(options.max_sessions);
+  }
   const absl::Time now = options.clock();
-  return Insert(std::make_shared<Session>(name, config, options.tensor_limits,
-                                          quota, now, *options.workers),
-                now);
+  row.header.create_time = now;
+  const storage::Version version = {.incarnation = Random64()};
+  auto session = std::make_shared<Session>(std::string(name), std::move(row),
+                                           version, Services());
+  absl::Status stored = session->AwaitLasting(session->Store());
+  if (!stored.ok()) {
+    --count;
+    return stored;
+  }
+  loaded.Insert(session, now);
+  return session;
 }
 
-std::vector<std::shared_ptr<Session>> Registry::State::PageAfter(
-    std::string_view after, std::string_view prefix, std::size_t count) const {
-  std::vector<std::shared_ptr<Session>> page;
-  std::shared_lock lock(mutex);
-  auto at = after.empty() ? sessions.lower_bound(prefix)
-                          : sessions.upper_bound(after);
-  for (; at != sessions.end() && page.size() < count; ++at) {
-    if (!at->first.starts_with(prefix)) break;
-    page.push_back(at->second.session);
+absl::StatusOr<Snapshot> Registry::State::Overwrite(
+    Session& session, ExportedSession exported, bool replace,
+    std::string_view writer_token) {
+  Snapshot snapshot = session.GetSnapshot(/*with_running=*/true);
+  if (!replace && !IsWhat(snapshot, exported)) {
+    return SessionExists(session.name());
   }
+  absl::Status same = CheckSameConfig(session, exported.config);
+  if (!same.ok()) return same;
+  if (replace) {
+    absl::StatusOr<Snapshot> imported = session.Import(
+        exported.last_step, std::move(exported.running), writer_token);
+    if (!imported.ok()) return imported;
+    snapshot = *std::move(imported);
+  }
+  absl::Status lasts = session.AwaitLasting(snapshot.change);
+  if (!lasts.ok()) return lasts;
+  return snapshot;
+}
+
+// The session ends first, so that no call takes a step that is then lost.
+absl::Status Registry::State::Erase(std::string_view name) {
+  std::uint64_t incarnation = 0;
+  if (const SessionPtr session = loaded.Find(name); session != nullptr) {
+    incarnation = session->incarnation();
+    session->Close();
+    loaded.Remove(*session);
+  } else {
+    const auto row = store.Load(name);
+    if (!row.ok()) return StoreFailed(row.status(), name);
+    if (!row->has_value()) return SessionNotFound(name, "name");
+    incarnation = (*row)->version.incarnation;
+  }
+  const auto erased = store.Erase(name, incarnation);
+  if (!erased.ok()) return StoreFailed(erased.status(), name);
+  if (*erased == storage::Outcome::kConflict) {
+    return SessionNotFound(name, "name");
+  }
+  --count;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<storage::Row>> Registry::State::ReadPage(
+    std::string_view after, std::string_view prefix, std::size_t rows) {
+  const std::string from =
+      after.empty() ? std::string(prefix) : std::string(after) + '\0';
+  auto page = store.Scan(from, rows);
+  if (!page.ok()) return StoreFailed(page.status(), "");
+  const auto end =
+      std::find_if(page->begin(), page->end(),
+                   [prefix](const auto& row) { return !Begins(row, prefix); });
+  page->erase(end, page->end());
   return page;
 }
 
-std::shared_ptr<Session> Registry::State::Remove(std::string_view name) {
-  std::unique_lock lock(mutex);
-  const auto found = sessions.find(name);
-  if (found == sessions.end()) return nullptr;
-  std::shared_ptr<Session> session = found->second.session;
-  sessions.erase(found);
-  return session;
+Snapshot Registry::State::Describe(const storage::Row& row) const {
+  Snapshot snapshot;
+  snapshot.name = row.key;
+  absl::StatusOr<RowHeader> header = DecodeHeader(row);
+  snapshot.is_damaged = !header.ok();
+  if (!header.ok()) return snapshot;
+  snapshot.config = std::move(header->config);
+  snapshot.last_step = header->last_step;
+  snapshot.create_time = header->create_time;
+  if (const SessionPtr session = loaded.Find(row.key); session != nullptr) {
+    const Snapshot now = session->GetSnapshot(/*with_running=*/false);
+    snapshot.kept_input_bytes = now.kept_input_bytes;
+    snapshot.counters = now.counters;
+  }
+  return snapshot;
 }
 
-std::vector<std::shared_ptr<Session>> Registry::State::RemoveIdle() {
-  const absl::Time limit = options.clock() - options.idle_ttl;
-  std::vector<std::shared_ptr<Session>> removed;
-  std::unique_lock lock(mutex);
-  std::erase_if(sessions, [&](const auto& named) {
-    if (!named.second.UsedBefore(limit)) return false;
-    removed.push_back(named.second.session);
-    return true;
-  });
-  return removed;
+std::int64_t Registry::State::ForgetLoaded(absl::Time limit) {
+  std::int64_t forgotten = 0;
+  for (const SessionPtr& session : loaded.UnusedSince(limit)) {
+    if (!MayForget(session->is_named())) continue;
+    const auto door = Door(session->name());
+    forgotten += Erase(session->name()).ok() ? 1 : 0;
+  }
+  return forgotten;
+}
+
+std::int64_t Registry::State::ForgetStored(absl::Time limit) {
+  std::int64_t forgotten = 0;
+  std::string after;
+  while (true) {
+    const auto rows = ReadPage(after, "", kRowsAScan);
+    if (!rows.ok() || rows->empty()) return forgotten;
+    for (const storage::Row& row : *rows) {
+      const absl::StatusOr<RowHeader> header = DecodeHeader(row);
+      if (!header.ok() || !MayForget(header->is_named)) continue;
+      if (header->write_time >= limit) continue;
+      const auto door = Door(row.key);
+      if (loaded.Find(row.key) != nullptr) continue;
+      forgotten += Erase(row.key).ok() ? 1 : 0;
+    }
+    after = rows->back().key;
+  }
 }
 
 absl::Time SteadyNow() {
@@ -170,43 +309,59 @@ Registry::~Registry() = default;
 
 absl::StatusOr<Snapshot> Registry::Create(std::string_view name,
                                           SessionConfig config) {
-  const std::string in_force =
-      name.empty() ? MakeSessionName() : std::string(name);
+  const std::string in_force = name.empty() ? RandomHex() : std::string(name);
   absl::Status status = CheckSessionName(in_force);
   if (status.ok()) status = Validate(config);
   if (!status.ok()) return status;
   config = Canonical(std::move(config));
-  const auto session = state_->FindOrOpen(in_force, config);
+  const auto door = state_->Door(in_force);
+  auto session = state_->Load(in_force, /*mark_used=*/true);
   if (!session.ok()) return session.status();
+  if (*session == nullptr) {
+    SessionRow row;
+    row.header.config = config;
+    row.header.is_named = !name.empty();
+    row.running = InitialStatistics(config.channels);
+    session = state_->Make(in_force, std::move(row));
+    if (!session.ok()) return session.status();
+  }
+  state_->loaded.Use(in_force, state_->options.clock());
+  status = CheckSameConfig(**session, config);
+  if (!status.ok()) return status;
   Snapshot snapshot = (*session)->GetSnapshot(/*with_running=*/true);
-  const auto difference = FindDifference(snapshot.config, config);
-  if (difference.has_value()) return ConfigDiffers(in_force, *difference);
+  absl::Status lasts = (*session)->AwaitLasting(snapshot.change);
+  if (!lasts.ok()) return lasts;
   return snapshot;
 }
 
-absl::StatusOr<Snapshot> Registry::Get(std::string_view name) const {
-  const auto session = state_->Lookup(name, /*mark_used=*/false);
-  if (session == nullptr) return SessionNotFound(name, "name");
-  return session->GetSnapshot(/*with_running=*/true);
+absl::StatusOr<Snapshot> Registry::Get(std::string_view name) {
+  const auto session = state_->Open(name, /*mark_used=*/false);
+  if (!session.ok()) return session.status();
+  if (*session == nullptr) return SessionNotFound(name, "name");
+  Snapshot snapshot = (*session)->GetSnapshot(/*with_running=*/true);
+  absl::Status lasts = (*session)->AwaitLasting(snapshot.change);
+  if (!lasts.ok()) return lasts;
+  return snapshot;
 }
 
 absl::StatusOr<SessionPage> Registry::List(std::int32_t page_size,
                                            std::string_view page_token,
-                                           std::string_view prefix) const {
+                                           std::string_view prefix) {
   const absl::StatusOr<std::int32_t> size = PageSize(page_size);
   if (!size.ok()) return size.status();
   const absl::StatusOr<std::string> after = ParsePageToken(page_token, prefix);
   if (!after.ok()) return after.status();
   const auto count = static_cast<std::size_t>(*size);
   // One more than asked for tells whether there is a next page.
-  auto sessions = state_->PageAfter(*after, prefix, count + 1);
+  auto rows = state_->ReadPage(*after, prefix, count + 1);
+  if (!rows.ok()) return rows.status();
   SessionPage page;
-  if (sessions.size() > count) {
-    sessions.pop_back();
-    page.next_page_token = MakePageToken(sessions.back()->name());
+  if (rows->size() > count) {
+    rows->pop_back();
+    page.next_page_token = MakePageToken(rows->back().key);
   }
-  for (const auto& session : sessions) {
-    page.sessions.push_back(session->GetSnapshot(/*with_running=*/false));
+  for (const storage::Row& row : *rows) {
+    page.sessions.push_back(state_->Describe(row));
   }
   return page;
 }
@@ -214,36 +369,93 @@ absl::StatusOr<SessionPage> Registry::List(std::int32_t page_size,
 absl::StatusOr<Snapshot> Registry::Update(std::string_view name,
                                           std::uint32_t world_size,
                                           std::uint64_t expected_step) {
-  const auto session = state_->Lookup(name, /*mark_used=*/true);
-  if (session == nullptr) return SessionNotFound(name, "name");
-  absl::Status updated = session->Update(world_size, expected_step);
+  const auto session = state_->Open(name, /*mark_used=*/true);
+  if (!session.ok()) return session.status();
+  if (*session == nullptr) return SessionNotFound(name, "name");
+  absl::Status updated = (*session)->Update(world_size, expected_step);
   if (!updated.ok()) return updated;
-  return session->GetSnapshot(/*with_running=*/true);
+  return Get(name);
+}
+
+absl::StatusOr<Acquired> Registry::Acquire(std::string_view name,
+                                           std::uint32_t rank,
+                                           std::uint64_t at_least_step,
+                                           std::string_view nonce) {
+  const auto session = state_->Open(name, /*mark_used=*/true);
+  if (!session.ok()) return session.status();
+  if (*session == nullptr) return SessionNotFound(name, "name");
+  auto acquired = (*session)->Acquire(rank, at_least_step, nonce);
+  if (!acquired.ok()) return acquired;
+  absl::Status lasts = (*session)->AwaitLasting(acquired->change);
+  if (!lasts.ok()) return lasts;
+  return acquired;
+}
+
+absl::StatusOr<ExportedSession> Registry::Export(std::string_view name) {
+  absl::StatusOr<Snapshot> snapshot = Get(name);
+  if (!snapshot.ok()) return snapshot.status();
+  ExportedSession exported{.config = std::move(snapshot->config),
+                           .last_step = snapshot->last_step,
+                           .running = *std::move(snapshot->running)};
+  exported.checksum =
+      SnapshotChecksum(exported.config, exported.last_step, exported.running);
+  return exported;
+}
+
+absl::StatusOr<Snapshot> Registry::Import(std::string_view name,
+                                          ExportedSession exported,
+                                          bool replace,
+                                          std::string_view writer_token) {
+  absl::Status status = CheckSessionName(name);
+  if (status.ok()) status = CheckSnapshot(exported);
+  if (!status.ok()) return status;
+  exported.config = Canonical(std::move(exported.config));
+  const auto door = state_->Door(name);
+  auto session = state_->Load(name, /*mark_used=*/true);
+  if (absl::IsDataLoss(session.status()) && replace) {
+    status = state_->Erase(name);
+    if (!status.ok()) return status;
+    session = SessionPtr();
+  }
+  if (!session.ok()) return session.status();
+  if (*session != nullptr) {
+    return state_->Overwrite(**session, std::move(exported), replace,
+                             writer_token);
+  }
+  if (absl::Status fenced = Writers().CheckAny(writer_token); !fenced.ok()) {
+    return fenced;
+  }
+  SessionRow row;
+  row.header.config = std::move(exported.config);
+  row.header.last_step = exported.last_step;
+  row.running = std::move(exported.running);
+  session = state_->Make(name, std::move(row));
+  if (!session.ok()) return session.status();
+  return (*session)->GetSnapshot(/*with_running=*/true);
 }
 
 absl::Status Registry::Delete(std::string_view name) {
-  const auto session = state_->Remove(name);
-  if (session == nullptr) return SessionNotFound(name, "name");
-  session->Close();
-  return absl::OkStatus();
+  if (!CheckSessionName(name).ok()) return SessionNotFound(name, "name");
+  const auto door = state_->Door(name);
+  return state_->Erase(name);
 }
 
-absl::StatusOr<std::shared_ptr<Session>> Registry::Find(
-    std::string_view name) const {
-  auto session = state_->Lookup(name, /*mark_used=*/true);
-  if (session == nullptr) return SessionNotFound(name, "session");
+absl::StatusOr<std::shared_ptr<Session>> Registry::Find(std::string_view name) {
+  auto session = state_->Open(name, /*mark_used=*/true);
+  if (session.ok() && *session == nullptr) {
+    return SessionNotFound(name, "session");
+  }
   return session;
 }
 
 std::int64_t Registry::ExpireIdle() {
-  const auto idle = state_->RemoveIdle();
-  for (const auto& session : idle) session->Close();
-  return std::ssize(idle);
+  const absl::Time limit = state_->options.clock() - state_->options.idle_ttl;
+  const std::int64_t forgotten = state_->ForgetLoaded(limit);
+  return forgotten + state_->ForgetStored(limit);
 }
 
-std::int64_t Registry::session_count() const {
-  std::shared_lock lock(state_->mutex);
-  return std::ssize(state_->sessions);
-}
+std::int64_t Registry::session_count() const { return state_->count; }
+
+std::int64_t Registry::loaded_count() const { return state_->loaded.count(); }
 
 }  // namespace batchnorm::session

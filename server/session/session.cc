@@ -1,6 +1,7 @@
 #include "server/session/session.h"
 
 #include <deque>
+#include <future>
 #include <mutex>
 #include <utility>
 
@@ -24,19 +25,15 @@ using Input = InputQuota::Input;
 struct Taken {
   std::uint64_t step;
   bool replayed;
+  Journal::Change change;
 };
 
 // The running statistics as INFERENCE found them.
 struct Standing {
   RunningStatistics running;
   std::uint64_t step;
+  Journal::Change change;
 };
-
-RunningStatistics InitialStatistics(std::int64_t channels) {
-  const auto n = static_cast<std::size_t>(channels);
-  return {.mean = std::vector<double>(n, 0.0),
-          .var = std::vector<double>(n, 1.0)};
-}
 
 absl::Status StepReused(std::uint64_t step, const char* what) {
   return InvalidField("step", "STEP_REUSED",
@@ -56,17 +53,21 @@ absl::Status InputEvicted(std::uint64_t step, std::uint32_t window) {
 }  // namespace
 
 struct Session::State {
-  State(std::string session_name, SessionConfig session_config,
-        const TensorLimits& tensor_limits, InputQuota& input_quota,
-        absl::Time now, kernel::Workers& kernel_workers)
+  State(std::string session_name, SessionRow row, storage::Version version,
+        const SessionServices& services)
       : name(std::move(session_name)),
-        config(std::move(session_config)),
-        limits(tensor_limits),
-        create_time(now),
-        quota(input_quota),
-        workers(kernel_workers),
-        running(InitialStatistics(config.channels)),
-        window(config.step_window) {}
+        config(std::move(row.header.config)),
+        is_named(row.header.is_named),
+        limits(services.limits),
+        create_time(row.header.create_time),
+        clock(services.clock),
+        quota(services.quota),
+        workers(services.workers),
+        journal(services.committer, version,
+                [this](storage::Version expected) { return RowNow(expected); }),
+        running(std::move(row.running)),
+        window(config.step_window, row.header.last_step, row.fingerprints),
+        writers(std::move(row.writers)) {}
 
   absl::StatusOr<ForwardResult> Forward(const ForwardCall& call);
   absl::StatusOr<ForwardResult> Train(const ForwardCall& call,
@@ -84,9 +85,12 @@ struct Session::State {
   absl::Status CheckResent(const BackwardCall& call, const Digest* sent) const;
   absl::StatusOr<Input> UseKept(const BackwardCall& call) const;
   void Count(std::int64_t Counters::* counter);
+  Journal::Entry RowNow(storage::Version expected) const;
 
   // REQUIRES: the mutex is held.
-  absl::Status CheckOpen(std::uint64_t acknowledged_step) const;
+  absl::Status CheckOpen() const;
+  template <typename Call>
+  absl::Status CheckCaller(const Call& call) const;
   absl::StatusOr<StepWindow::Place> Place(const ForwardCall& call) const;
   absl::StatusOr<Taken> Replay(std::uint64_t step, const Batch& batch);
   std::vector<Input> Apply(const Batch& batch);
@@ -94,20 +98,25 @@ struct Session::State {
   // Constant after construction.
   const std::string name;
   const SessionConfig config;
+  const bool is_named;
   const TensorLimits limits;
   const absl::Time create_time;
 
   // Thread-safe by themselves.
+  const std::function<absl::Time()>& clock;
   InputQuota& quota;
   kernel::Workers& workers;
   const std::shared_ptr<InputQuota::Account> account =
       std::make_shared<InputQuota::Account>();
+  Journal journal;
 
   mutable std::mutex mutex;
   // Guarded by mutex.
   bool closed = false;
   RunningStatistics running;
   StepWindow window;
+  Writers writers;
+  Journal::Change changes = 0;  // since the session was loaded
   Counters counters;
 };
 
@@ -137,6 +146,7 @@ absl::StatusOr<ForwardResult> Session::State::Train(
   ForwardResult result;
   result.step = taken->step;
   result.replayed = taken->replayed;
+  result.change = taken->change;
   result.y = std::move(batch->y);
   result.statistics = batch->batch->statistics;
   return result;
@@ -157,13 +167,15 @@ absl::StatusOr<Taken> Session::State::TakeStep(const ForwardCall& call,
   if (!place.ok()) return place.status();
   if (*place == StepWindow::Place::kTaken) return Replay(call.step, batch);
   dropped = Apply(batch);
-  return Taken{.step = window.last_step(), .replayed = false};
+  ++changes;
+  return Taken{
+      .step = window.last_step(), .replayed = false, .change = changes};
 }
 
 absl::StatusOr<StepWindow::Place> Session::State::Place(
     const ForwardCall& call) const {
-  absl::Status open = CheckOpen(call.acknowledged_step);
-  if (!open.ok()) return open;
+  absl::Status welcome = CheckCaller(call);
+  if (!welcome.ok()) return welcome;
   return window.PlaceForward(call.step);
 }
 
@@ -177,7 +189,7 @@ absl::StatusOr<Taken> Session::State::Replay(std::uint64_t step,
     return StepReused(step, "new_weight and beta");
   }
   ++counters.replay_count;
-  return Taken{.step = step, .replayed = true};
+  return Taken{.step = step, .replayed = true, .change = changes};
 }
 
 std::vector<Input> Session::State::Apply(const Batch& batch) {
@@ -207,6 +219,7 @@ absl::StatusOr<ForwardResult> Session::State::Infer(
   if (!refused.ok()) return refused;
   ForwardResult result;
   result.statistics_step = standing->step;
+  result.change = standing->change;
   result.y =
       Normalize(call.x, checked,
                 kernel::FromRunning(used.mean, used.var, constants.eps,
@@ -219,14 +232,35 @@ absl::StatusOr<ForwardResult> Session::State::Infer(
 absl::StatusOr<Standing> Session::State::ReadRunning(
     const ForwardCall& call) const {
   std::lock_guard lock(mutex);
-  absl::Status open = CheckOpen(call.acknowledged_step);
-  if (!open.ok()) return open;
-  return Standing{.running = running, .step = window.last_step()};
+  absl::Status welcome = CheckCaller(call);
+  if (!welcome.ok()) return welcome;
+  return Standing{
+      .running = running, .step = window.last_step(), .change = changes};
 }
 
-absl::Status Session::State::CheckOpen(std::uint64_t acknowledged_step) const {
+absl::Status Session::State::CheckOpen() const {
   if (closed) return SessionNotFound(name, "session");
-  return window.CheckAcknowledged(acknowledged_step);
+  return journal.status();
+}
+
+template <typename Call>
+absl::Status Session::State::CheckCaller(const Call& call) const {
+  absl::Status status = CheckOpen();
+  if (status.ok()) status = window.CheckAcknowledged(call.acknowledged_step);
+  if (status.ok()) status = writers.Check(call.rank, call.writer_token);
+  return status;
+}
+
+Journal::Entry Session::State::RowNow(storage::Version expected) const {
+  std::lock_guard lock(mutex);
+  const RowHeader header = {.config = config,
+                            .is_named = is_named,
+                            .create_time = create_time,
+                            .write_time = clock(),
+                            .last_step = window.last_step()};
+  return {.change = changes,
+          .write = EncodeRow(header, running, window.Fingerprints(), writers,
+                             name, expected)};
 }
 
 void Session::State::Count(std::int64_t Counters::* counter) {
@@ -267,7 +301,7 @@ absl::StatusOr<Input> Session::State::ResentInput(const BackwardCall& call,
 absl::Status Session::State::CheckResent(const BackwardCall& call,
                                          const Digest* sent) const {
   std::lock_guard lock(mutex);
-  absl::Status status = CheckOpen(call.acknowledged_step);
+  absl::Status status = CheckCaller(call);
   if (status.ok()) status = window.CheckTaken(call.step);
   if (!status.ok() || sent == nullptr) return status;
   const StepRecord* record = window.Find(call.step);
@@ -277,7 +311,7 @@ absl::Status Session::State::CheckResent(const BackwardCall& call,
 
 absl::StatusOr<Input> Session::State::UseKept(const BackwardCall& call) const {
   std::lock_guard lock(mutex);
-  absl::Status status = CheckOpen(call.acknowledged_step);
+  absl::Status status = CheckCaller(call);
   if (status.ok()) status = window.CheckTaken(call.step);
   if (!status.ok()) return status;
   const StepRecord* record = window.Find(call.step);
@@ -288,18 +322,19 @@ absl::StatusOr<Input> Session::State::UseKept(const BackwardCall& call) const {
 
 // ---- Session
 
-Session::Session(std::string name, SessionConfig config,
-                 const TensorLimits& limits, InputQuota& quota, absl::Time now,
-                 kernel::Workers& workers)
-    : state_(std::make_unique<State>(std::move(name), std::move(config), limits,
-                                     quota, now, workers)) {}
+Session::Session(std::string name, SessionRow row, storage::Version version,
+                 const SessionServices& services)
+    : state_(std::make_unique<State>(std::move(name), std::move(row), version,
+                                     services)) {}
 
 Session::~Session() = default;
 
 // NOLINTBEGIN(performance-unnecessary-value-param): a completion that runs
 // later will keep both.
 void Session::Forward(ForwardCall call, Completion<ForwardResult> done) {
-  done(state_->Forward(call));
+  absl::StatusOr<ForwardResult> result = state_->Forward(call);
+  if (result.ok()) state_->journal.Write(result->change, shared_from_this());
+  done(std::move(result));
 }
 
 void Session::Backward(BackwardCall call, Completion<BackwardResult> done) {
@@ -307,12 +342,23 @@ void Session::Backward(BackwardCall call, Completion<BackwardResult> done) {
 }
 // NOLINTEND(performance-unnecessary-value-param)
 
+Journal::Change Session::Store() {
+  Journal::Change change = 0;
+  {
+    std::lock_guard lock(state_->mutex);
+    change = ++state_->changes;
+  }
+  state_->journal.Write(change, shared_from_this());
+  return change;
+}
+
 absl::Status Session::Update(std::uint32_t world_size,
                              std::uint64_t expected_step) {
   absl::Status supported = CheckWorldSize(world_size, "world_size");
   if (!supported.ok()) return supported;
   std::lock_guard lock(state_->mutex);
-  if (state_->closed) return SessionNotFound(name(), "name");
+  absl::Status open = state_->CheckOpen();
+  if (!open.ok()) return open;
   const std::uint64_t last_step = state_->window.last_step();
   if (last_step == expected_step) return absl::OkStatus();
   return MakeError(absl::StatusCode::kFailedPrecondition,
@@ -322,6 +368,71 @@ absl::Status Session::Update(std::uint32_t world_size,
                     .field = "expected_step",
                     .metadata = {{"last_step", absl::StrCat(last_step)}}});
 }
+
+absl::StatusOr<Acquired> Session::Acquire(std::uint32_t rank,
+                                          std::uint64_t at_least_step,
+                                          std::string_view nonce) {
+  absl::Status status = CheckRank(rank, state_->config);
+  if (status.ok()) status = CheckNonce(nonce);
+  if (!status.ok()) return status;
+  Acquired acquired;
+  {
+    std::lock_guard lock(state_->mutex);
+    status = state_->CheckOpen();
+    if (status.ok()) {
+      status = state_->window.CheckAcknowledged(at_least_step, "at_least_step");
+    }
+    if (!status.ok()) return status;
+    if (!state_->writers.HasNonce(rank, nonce)) ++state_->changes;
+    acquired = {.writer_token = state_->writers.Acquire(rank, nonce),
+                .last_step = state_->window.last_step(),
+                .change = state_->changes};
+  }
+  state_->journal.Write(acquired.change, shared_from_this());
+  return acquired;
+}
+
+absl::StatusOr<Snapshot> Session::Import(std::uint64_t last_step,
+                                         RunningStatistics running,
+                                         std::string_view writer_token) {
+  std::deque<StepRecord> records;  // freed when the mutex is no longer held
+  {
+    std::lock_guard lock(state_->mutex);
+    absl::Status status = state_->CheckOpen();
+    if (status.ok()) status = state_->writers.CheckAny(writer_token);
+    if (!status.ok()) return status;
+    state_->writers.FenceAllBut(writer_token);
+    state_->running = std::move(running);
+    records = state_->window.Restart(last_step);
+    ++state_->changes;
+  }
+  Snapshot snapshot = GetSnapshot(/*with_running=*/true);
+  state_->journal.Write(snapshot.change, shared_from_this());
+  return snapshot;
+}
+
+void Session::WhenItLasts(Journal::Change change, Journal::Done done) {
+  const auto told = [session = shared_from_this(),
+                     done = std::move(done)](const absl::Status& status) {
+    if (status.ok()) return done(status);
+    std::unique_lock lock(session->state_->mutex);
+    const bool closed = session->state_->closed;
+    lock.unlock();
+    done(closed ? SessionNotFound(session->name(), "session") : status);
+  };
+  state_->journal.WhenItLasts(change, told);
+}
+
+absl::Status Session::AwaitLasting(Journal::Change change) {
+  const auto lasting = std::make_shared<std::promise<absl::Status>>();
+  std::future<absl::Status> future = lasting->get_future();
+  WhenItLasts(change, [lasting](const absl::Status& status) {
+    lasting->set_value(status);
+  });
+  return future.get();
+}
+
+absl::Status Session::StoreStatus() const { return state_->journal.status(); }
 
 void Session::Close() {
   std::deque<StepRecord> records;  // freed when the mutex is no longer held
@@ -341,11 +452,18 @@ Snapshot Session::GetSnapshot(bool with_running) const {
   if (with_running) snapshot.running = state_->running;
   snapshot.counters = state_->counters;
   snapshot.counters.evicted_input_count = state_->account->evicted_count;
+  snapshot.change = state_->changes;
   return snapshot;
 }
 
 const std::string& Session::name() const { return state_->name; }
 
 const SessionConfig& Session::config() const { return state_->config; }
+
+bool Session::is_named() const { return state_->is_named; }
+
+std::uint64_t Session::incarnation() const {
+  return state_->journal.incarnation();
+}
 
 }  // namespace batchnorm::session

@@ -4,7 +4,10 @@
 // Thread-safe. One mutex a session guards its state; it is held for work per
 // channel, never while elements are summed or applied. Calls take a completion,
 // which may run on the caller's thread before the call returns or, once steps
-// are committed to a store or wait for other ranks, later on another thread.
+// wait for other ranks, later on another thread.
+//
+// A result must not be told to anybody before the change it names lasts: the
+// session begins to store each change by itself, and WhenItLasts tells when.
 #ifndef BATCHNORMD_SERVER_SESSION_SESSION_H_
 #define BATCHNORMD_SERVER_SESSION_SESSION_H_
 
@@ -20,6 +23,9 @@
 #include "server/kernel/batch_norm.h"
 #include "server/kernel/workers.h"
 #include "server/session/config.h"
+#include "server/session/journal.h"
+#include "server/session/running_statistics.h"
+#include "server/session/session_row.h"
 #include "server/session/tensor.h"
 
 namespace batchnorm::session {
@@ -42,6 +48,7 @@ struct ForwardCall {
   std::uint32_t rank = 0;
   Mode mode = Mode::kTrain;
   std::uint64_t acknowledged_step = 0;
+  std::string writer_token;  // empty: not a writer
   std::optional<double> new_weight;
   std::optional<Tensor> gamma;
   std::optional<Tensor> beta;
@@ -56,12 +63,14 @@ struct ForwardResult {
   kernel::Dtype dtype = kernel::Dtype::kF32;
   std::vector<std::int64_t> shape;
   std::string y;
+  Journal::Change change = 0;  // what must last before this is told
 };
 
 struct BackwardCall {
   std::uint64_t step = 0;
   std::uint32_t rank = 0;
   std::uint64_t acknowledged_step = 0;
+  std::string writer_token;  // empty: not a writer
   std::optional<Tensor> gamma;
   std::optional<Tensor> x;
   Tensor dy;
@@ -74,12 +83,6 @@ struct BackwardResult {
   kernel::Dtype dtype = kernel::Dtype::kF32;
   std::vector<std::int64_t> shape;
   std::string dx;
-};
-
-struct RunningStatistics {
-  std::vector<double> mean;
-  std::vector<double> var;
-  std::int64_t batch_count = 0;
 };
 
 struct Counters {
@@ -99,16 +102,35 @@ struct Snapshot {
   absl::Time create_time;
   std::int64_t kept_input_bytes = 0;
   Counters counters;
+  bool is_damaged = false;     // then only the name is known
+  Journal::Change change = 0;  // what must last before this is told
+};
+
+struct Acquired {
+  std::string writer_token;
+  std::uint64_t last_step = 0;
+  Journal::Change change = 0;  // what must last before this is told
+};
+
+// What all sessions share, and outlives them.
+struct SessionServices {
+  TensorLimits limits;
+  InputQuota& quota;
+  storage::Committer& committer;
+  const std::function<absl::Time()>& clock;
+  kernel::Workers& workers = kernel::Workers::Inline();
 };
 
 class Session : public std::enable_shared_from_this<Session> {
  public:
-  // REQUIRES: the configuration is valid. `quota` and `workers`, which share
-  // the work of each tensor, outlive the session.
-  Session(std::string name, SessionConfig config, const TensorLimits& limits,
-          InputQuota& quota, absl::Time now,
-          kernel::Workers& workers = kernel::Workers::Inline());
+  // A session as it is stored under this version or, where the number is 0, is
+  // to be: Store writes it. REQUIRES: the configuration is valid.
+  Session(std::string name, SessionRow row, storage::Version version,
+          const SessionServices& services);
   ~Session();
+
+  // Begins to store a new session. Once, before all else.
+  Journal::Change Store();
 
   void Forward(ForwardCall call, Completion<ForwardResult> done);
   void Backward(BackwardCall call, Completion<BackwardResult> done);
@@ -116,12 +138,36 @@ class Session : public std::enable_shared_from_this<Session> {
   // FAILED_PRECONDITION `STEP_MOVED` if the last step is another.
   absl::Status Update(std::uint32_t world_size, std::uint64_t expected_step);
 
+  // Makes the caller the writer of a rank. DATA_LOSS `STEPS_LOST` if the last
+  // step is below `at_least_step`, INVALID_ARGUMENT `BAD_RANK`, `BAD_NONCE`.
+  absl::StatusOr<Acquired> Acquire(std::uint32_t rank,
+                                   std::uint64_t at_least_step,
+                                   std::string_view nonce);
+
+  // Goes on from there: other statistics, another last step, an empty window,
+  // no writer but the one that holds the token. FAILED_PRECONDITION `FENCED` if
+  // none does. REQUIRES: vectors of config().channels numbers.
+  absl::StatusOr<Snapshot> Import(std::uint64_t last_step,
+                                  RunningStatistics running,
+                                  std::string_view writer_token);
+
   // From now on every call ends with NOT_FOUND; kept inputs are dropped.
   void Close();
+
+  // Calls `done` when the change lasts, with an error if it may not have been
+  // stored; at once or later, on any thread, and `done` should be short.
+  void WhenItLasts(Journal::Change change, Journal::Done done);
+  // Waits for that.
+  absl::Status AwaitLasting(Journal::Change change);
+
+  // Not OK if what is stored is unknown: the session must be loaded anew.
+  absl::Status StoreStatus() const;
 
   Snapshot GetSnapshot(bool with_running) const;
   const std::string& name() const;
   const SessionConfig& config() const;
+  bool is_named() const;
+  std::uint64_t incarnation() const;
 
  private:
   struct State;

@@ -1,8 +1,5 @@
 #include "server/session/session_name.h"
 
-#include <cstdint>
-#include <random>
-
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "server/session/error.h"
@@ -50,17 +47,6 @@ absl::Status CheckSessionName(std::string_view name) {
                       "expected segments of [A-Za-z0-9_-][A-Za-z0-9._-]* "
                       "joined by `/`, got " +
                           Quoted(name));
-}
-
-std::string MakeSessionName() {
-  // The system's generator, not a seeded one: the name is a secret.
-  std::random_device bits;
-  std::string name;
-  for (int i = 0; i < 4; ++i) {
-    const std::uint32_t word = bits();
-    absl::StrAppend(&name, absl::Hex(word, absl::kZeroPad8));
-  }
-  return name;
 }
 
 absl::Status SessionNotFound(std::string_view name, std::string_view field) {

@@ -18,9 +18,6 @@ namespace batchnorm::session {
 // INVALID_ARGUMENT `BAD_NAME`, naming "name".
 absl::Status CheckSessionName(std::string_view name);
 
-// 128 random bits in hexadecimal: cannot be guessed.
-std::string MakeSessionName();
-
 // NOT_FOUND `SESSION_NOT_FOUND`, naming `field`; the same text for a name that
 // never was, one that was deleted, and one that no session can have.
 absl::Status SessionNotFound(std::string_view name, std::string_view field);

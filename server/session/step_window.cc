@@ -19,16 +19,24 @@ absl::Status StepError(const char* reason, const std::string& text,
 
 }  // namespace
 
-absl::Status StepWindow::CheckAcknowledged(
-    std::uint64_t acknowledged_step) const {
+StepWindow::StepWindow(std::uint32_t capacity, std::uint64_t last_step,
+                       const std::vector<Fingerprint>& fingerprints)
+    : capacity_(capacity), last_step_(last_step) {
+  for (const Fingerprint& fingerprint : fingerprints) {
+    records_.push_back({.fingerprint = fingerprint, .input = {}});
+  }
+}
+
+absl::Status StepWindow::CheckAcknowledged(std::uint64_t acknowledged_step,
+                                           std::string_view field) const {
   if (acknowledged_step <= last_step_) return absl::OkStatus();
   return MakeError(
       absl::StatusCode::kDataLoss,
-      absl::StrCat("acknowledged_step: expected at most ", last_step_,
+      absl::StrCat(std::string(field), ": expected at most ", last_step_,
                    ", the server's last step, got ", acknowledged_step,
                    "; the session has lost steps"),
       {.reason = "STEPS_LOST",
-       .field = "acknowledged_step",
+       .field = std::string(field),
        .metadata = {{"last_step", absl::StrCat(last_step_)},
                     {"acknowledged_step", absl::StrCat(acknowledged_step)}}});
 }
@@ -84,6 +92,20 @@ void StepWindow::Take(StepRecord record) {
 
 std::deque<StepRecord> StepWindow::Clear() {
   return std::exchange(records_, {});
+}
+
+std::deque<StepRecord> StepWindow::Restart(std::uint64_t last_step) {
+  last_step_ = last_step;
+  return Clear();
+}
+
+std::vector<Fingerprint> StepWindow::Fingerprints() const {
+  std::vector<Fingerprint> fingerprints;
+  fingerprints.reserve(records_.size());
+  for (const StepRecord& record : records_) {
+    fingerprints.push_back(record.fingerprint);
+  }
+  return fingerprints;
 }
 
 }  // namespace batchnorm::session

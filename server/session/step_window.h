@@ -11,6 +11,8 @@
 
 #include <cstdint>
 #include <deque>
+#include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -28,15 +30,19 @@ class StepWindow {
  public:
   enum class Place : std::uint8_t { kNext, kTaken };
 
-  // REQUIRES: capacity is at least 1.
-  explicit StepWindow(std::uint32_t capacity) : capacity_(capacity) {}
+  // As it was left by others: the fingerprints of the steps up to the last one,
+  // without inputs. REQUIRES: capacity is at least 1 and at least theirs.
+  explicit StepWindow(std::uint32_t capacity, std::uint64_t last_step = 0,
+                      const std::vector<Fingerprint>& fingerprints = {});
 
   std::uint64_t last_step() const { return last_step_; }
 
   // DATA_LOSS `STEPS_LOST` if the caller has acknowledged a later step than
   // the last: the session is not what the caller thinks, and saying so is
   // better than a silent rollback.
-  absl::Status CheckAcknowledged(std::uint64_t acknowledged_step) const;
+  absl::Status CheckAcknowledged(
+      std::uint64_t acknowledged_step,
+      std::string_view field = "acknowledged_step") const;
 
   // Where the step of a TRAIN Forward lies; 0 means the next.
   // FAILED_PRECONDITION `STEP_GAP` or `STEP_TOO_OLD`.
@@ -58,6 +64,12 @@ class StepWindow {
   // Forgets all records, and returns them. The last step stays.
   std::deque<StepRecord> Clear();
 
+  // The same, and goes on after another step.
+  std::deque<StepRecord> Restart(std::uint64_t last_step);
+
+  // Of all records, the oldest step first.
+  std::vector<Fingerprint> Fingerprints() const;
+
   std::uint32_t capacity() const { return capacity_; }
 
  private:
@@ -65,7 +77,7 @@ class StepWindow {
   absl::Status TooOld(std::uint64_t step) const;
 
   const std::uint32_t capacity_;
-  std::uint64_t last_step_ = 0;
+  std::uint64_t last_step_;
   std::deque<StepRecord> records_;  // of the steps up to last_step_
 };
 

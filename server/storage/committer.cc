@@ -4,8 +4,9 @@
 
 namespace batchnorm::storage {
 
-Committer::Committer(Store& store)
-    : store_(store), thread_([this] { Work(); }) {}
+Committer::Committer(Store& store, Where where) : store_(store), where_(where) {
+  if (where == Where::kOwnThread) thread_ = std::thread([this] { Work(); });
+}
 
 Committer::~Committer() {
   {
@@ -13,10 +14,11 @@ Committer::~Committer() {
     stopped_ = true;
   }
   arrived_.notify_one();
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
 }
 
 void Committer::Commit(Write write, Done done) {
+  if (where_ == Where::kCaller) return CommitTogether({write}, {done});
   {
     const std::lock_guard lock(mutex_);
     writes_.push_back(std::move(write));

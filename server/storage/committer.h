@@ -7,6 +7,7 @@
 #define BATCHNORMD_SERVER_STORAGE_COMMITTER_H_
 
 #include <condition_variable>
+#include <cstdint>
 #include <functional>
 #include <mutex>
 #include <thread>
@@ -24,15 +25,20 @@ class Committer {
   // Runs on the committer's thread and should be short.
   using Done = std::function<void(absl::StatusOr<Outcome>)>;
 
+  // Whose thread waits for the store: that of Commit's caller if the store
+  // never waits itself.
+  enum class Where : std::uint8_t { kOwnThread, kCaller };
+
   // `store` outlives it.
-  explicit Committer(Store& store);
+  explicit Committer(Store& store, Where where = Where::kOwnThread);
   // Commits what was given to it, then ends.
   ~Committer();
 
   Committer(const Committer&) = delete;
   Committer& operator=(const Committer&) = delete;
 
-  // Returns at once. Writes are committed in the order of these calls.
+  // Returns at once, unless it commits by itself. Writes are committed in the
+  // order of these calls.
   void Commit(Write write, Done done);
 
  private:
@@ -41,13 +47,14 @@ class Committer {
                       const std::vector<Done>& dones);
 
   Store& store_;
+  const Where where_;
   std::mutex mutex_;
   std::condition_variable arrived_;
   // Guarded by mutex_.
   bool stopped_ = false;
   std::vector<Write> writes_;
   std::vector<Done> dones_;
-  std::thread thread_;
+  std::thread thread_;  // none where the caller commits
 };
 
 }  // namespace batchnorm::storage

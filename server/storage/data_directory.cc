@@ -7,6 +7,8 @@
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -24,6 +26,9 @@ absl::Status Failed(const std::string& path, const char* what) {
 
 absl::StatusOr<std::unique_ptr<DataDirectory>> DataDirectory::Open(
     const std::string& path) {
+  std::error_code ignored;  // mkdir tells
+  std::filesystem::create_directories(std::filesystem::path(path).parent_path(),
+                                      ignored);
   if (mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) {
     return Failed(path, "cannot be made");
   }

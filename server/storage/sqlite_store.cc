@@ -93,7 +93,8 @@ struct SqliteStore::Reader {
   SqliteStatement load, scan, count;
 };
 
-SqliteStore::SqliteStore() = default;
+SqliteStore::SqliteStore(std::function<void()> on_broken)
+    : on_broken_(std::move(on_broken)) {}
 SqliteStore::~SqliteStore() = default;
 
 absl::StatusOr<std::unique_ptr<SqliteStore>> SqliteStore::Open(
@@ -102,7 +103,7 @@ absl::StatusOr<std::unique_ptr<SqliteStore>> SqliteStore::Open(
   if (!writing.ok()) return writing.status();
   auto reading = OpenForReading(options);
   if (!reading.ok()) return reading.status();
-  std::unique_ptr<SqliteStore> store(new SqliteStore);
+  std::unique_ptr<SqliteStore> store(new SqliteStore(options.on_broken));
   store->writer_ = std::make_unique<Writer>();
   store->writer_->connection = *std::move(writing);
   store->reader_ = std::make_unique<Reader>();
@@ -199,7 +200,7 @@ absl::Status SqliteStore::CheckUsable() const {
 
 // Remembers an error after which nothing may be acknowledged any more.
 absl::Status SqliteStore::Noted(absl::Status status) {
-  if (IsIoError(status)) is_broken_ = true;
+  if (IsIoError(status) && !is_broken_.exchange(true)) on_broken_();
   return status;
 }
 

@@ -14,6 +14,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -32,6 +33,9 @@ enum class Durability : std::uint8_t {
 struct SqliteOptions {
   std::string path;  // of the file; its folder exists
   Durability durability = Durability::kFull;
+  // Called once, on the thread of the call that met it, when an I/O error has
+  // made the store refuse everything.
+  std::function<void()> on_broken = [] {};
 };
 
 // Thread-safe.
@@ -55,7 +59,7 @@ class SqliteStore : public Store {
  private:
   struct Writer;
   struct Reader;
-  SqliteStore();
+  explicit SqliteStore(std::function<void()> on_broken);
 
   // All of these REQUIRE that the writer's mutex is held.
   absl::StatusOr<std::vector<Outcome>> Apply(std::span<const Write> writes);
@@ -66,6 +70,7 @@ class SqliteStore : public Store {
   absl::Status CheckUsable() const;
   absl::Status Noted(absl::Status status);
 
+  const std::function<void()> on_broken_;
   std::atomic<bool> is_broken_ = false;
   std::mutex write_mutex_;
   std::unique_ptr<Writer> writer_;

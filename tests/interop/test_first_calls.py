@@ -65,7 +65,8 @@ def test_reflection_lists_every_method(output):
     ours = {name.split("/")[1] for name in listed
             if name.startswith("batchnorm.v1.BatchNormService/")}
     assert ours == {"CreateSession", "GetSession", "ListSessions",
-                    "UpdateSession", "DeleteSession", "Forward", "Backward",
+                    "UpdateSession", "AcquireSession", "ExportSession",
+                    "ImportSession", "DeleteSession", "Forward", "Backward",
                     "Evaluate"}
     assert "grpc.health.v1.Health/Check" in listed
 

@@ -16,13 +16,13 @@ RULES = {
     "proto/wire": ([], [GENERATED, GRPC]),
     "server/kernel": ([], [r"Eigen/.*", r"hwy/.*"]),
     "server/storage": ([], [r"absl/.*", r"sqlite3\.h"]),
-    "server/session": (["server/kernel"], [r"absl/.*", r"xxhash\.h"]),
+    "server/session": (["server/kernel", "server/storage"], [r"absl/.*", r"xxhash\.h"]),
     "server/rpc": (
         ["server/session", "server/kernel", "proto/wire"],
         [GENERATED, GRPC, r"absl/.*", r"spdlog/.*"],
     ),
     "server": (
-        ["server/rpc", "server/session"],
+        ["server/rpc", "server/session", "server/storage"],
         [r"absl/.*", r"spdlog/.*", r"CLI/.*", r"nlohmann/.*"],
     ),
     "client": (["proto/wire"], [GENERATED, GRPC, r"absl/.*", r"gmock/.*"]),

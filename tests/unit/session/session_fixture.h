@@ -5,12 +5,15 @@
 
 #include <gtest/gtest.h>
 
+#include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <utility>
 
 #include "server/session/input_quota.h"
 #include "server/session/session.h"
+#include "server/storage/memory_store.h"
 #include "tests/matchers.h"
 #include "tests/unit/session/tensors.h"
 
@@ -69,10 +72,29 @@ inline SessionConfig Config(std::int64_t channels) {
   return config;
 }
 
+// A store of its own, in memory.
+struct Backing {
+  storage::MemoryStore store;
+  storage::Committer committer{store, storage::Committer::Where::kCaller};
+};
+
+inline SessionRow NewRow(SessionConfig config) {
+  SessionRow row;
+  row.running = InitialStatistics(config.channels);
+  row.header.config = std::move(config);
+  row.header.create_time = absl::UnixEpoch();
+  return row;
+}
+
 inline std::shared_ptr<Session> Open(InputQuota& quota, SessionConfig config,
                                      TensorLimits limits = {}) {
-  return std::make_shared<Session>("layer", std::move(config), limits, quota,
-                                   absl::UnixEpoch());
+  static const std::function<absl::Time()> epoch = absl::UnixEpoch;
+  static std::deque<Backing> backings;  // outlive the sessions
+  auto session = std::make_shared<Session>(
+      "layer", NewRow(std::move(config)), storage::Version{.incarnation = 1},
+      SessionServices{limits, quota, backings.emplace_back().committer, epoch});
+  EXPECT_THAT(session->AwaitLasting(session->Store()), IsOk());
+  return session;
 }
 
 // All that a refused call must leave as it was.

@@ -2,6 +2,7 @@
 
 #include <set>
 
+#include "server/session/random.h"
 #include "tests/matchers.h"
 
 namespace batchnorm::session {
@@ -65,7 +66,7 @@ TEST(SessionNameTest, ErrorTextsEscapeAndCutWhatCame) {
 TEST(SessionNameTest, MadeNamesAre128BitsInHexadecimalAndDiffer) {
   std::set<std::string> names;
   for (int i = 0; i < 1000; ++i) {
-    const std::string name = MakeSessionName();
+    const std::string name = RandomHex();
     EXPECT_EQ(name.size(), 32u);
     EXPECT_EQ(name.find_first_not_of("0123456789abcdef"), std::string::npos);
     EXPECT_THAT(CheckSessionName(name), IsOk());

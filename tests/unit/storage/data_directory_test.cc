@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <fstream>
 #include <string>
 
 #include "tests/unit/storage/temporary_folder.h"
@@ -34,12 +35,18 @@ TEST(DataDirectoryTest, IsRefusedWhileAnotherHasIt) {
   EXPECT_TRUE(DataDirectory::Open(folder.path()).ok());
 }
 
+TEST(DataDirectoryTest, IsMadeWithTheFoldersAboveIt) {
+  const TemporaryFolder folder;
+  EXPECT_TRUE(DataDirectory::Open(folder.File("a/b/c")).ok());
+}
+
 TEST(DataDirectoryTest, ThatCannotBeMadeIsNamed) {
   const TemporaryFolder folder;
-  const auto directory = DataDirectory::Open(folder.File("no/such/folder"));
+  std::ofstream(folder.File("file")) << "not a folder";
+  const auto directory = DataDirectory::Open(folder.File("file/folder"));
   EXPECT_EQ(directory.status().code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(directory.status().message()),
-              testing::HasSubstr("no/such/folder"));
+              testing::HasSubstr("file/folder"));
 }
 
 }  // namespace

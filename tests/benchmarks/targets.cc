@@ -126,10 +126,4 @@ std::vector<Target> Targets(std::span<const Result> results,
   return targets;
 }
 
-std::string LineOf(const Target& target) {
-  return fmt::format("target {} {:.3g} {}{:g} {}", target.name, target.value,
-                     target.is_at_least ? ">=" : "<=", target.bound,
-                     target.met() ? "met" : "missed");
-}
-
 }  // namespace batchnorm::benchmark

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 
-PROTO_ROOT = pathlib.Path(__file__).resolve().parents[2] / "proto"
+PROTO_ROOT = pathlib.Path(__file__).resolve().parents[1] / "proto"
 
 
 def _program(name):

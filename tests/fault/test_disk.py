@@ -1,0 +1,142 @@
+"""Disks that lose, fill, fail and rot."""
+
+import pathlib
+import sqlite3
+import time
+
+import grpc
+import pytest
+
+from scenarios import SESSIONS, end, old_backup_restored, power_cut_at_random
+from servers import FaultyServer
+from training import (Trainer, assert_nothing_went_wrong, in_threads, judge,
+                      reason_of)
+
+POWER_CUTS = 30
+
+
+@pytest.fixture
+def bad_disk(bin_dir, tmp_path, disk_library):
+    """A server on a disk whose faults are switched by files: `full`, `bad`."""
+    durable = tmp_path / "durable"
+    durable.mkdir()
+    disk = {"BN_DISK_DURABLE": str(durable),
+            "BN_DISK_FULL": str(tmp_path / "full"),
+            "BN_DISK_BAD": str(tmp_path / "bad")}
+    with FaultyServer(bin_dir, tmp_path, disk=disk,
+                      library=disk_library) as server:
+        yield server
+
+
+def test_a_power_failure_loses_nothing_that_was_acknowledged(
+        bad_disk, reference, report):
+    trainers, outcome = power_cut_at_random(bad_disk, reference, POWER_CUTS)
+    report(outcome)
+    assert outcome.acknowledged > POWER_CUTS
+    assert_nothing_went_wrong(outcome, trainers)
+
+
+def test_a_full_disk_acknowledges_nothing_and_recovers(
+        bad_disk, reference, tmp_path):
+    bad_disk.start()
+    trainers = [Trainer(bad_disk.address, name) for name in SESSIONS]
+    threads = in_threads(trainers)
+    time.sleep(0.3)
+    (tmp_path / "full").touch()
+    time.sleep(0.1)  # what was under way ends
+    before = [trainer.acknowledged for trainer in trainers]
+    time.sleep(0.5)
+    assert [trainer.acknowledged for trainer in trainers] == before
+    assert bad_disk.process.poll() is None
+    (tmp_path / "full").unlink()
+    deadline = time.monotonic() + 30
+    while any(trainer.acknowledged <= was
+              for trainer, was in zip(trainers, before)):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    end(trainers, threads)
+    assert_nothing_went_wrong(judge(trainers, reference), trainers)
+
+
+def test_a_full_disk_is_said_to_be_full(bad_disk, tmp_path):
+    bad_disk.start()
+    trainer = Trainer(bad_disk.address, "a", goal=3, retries=False)
+    trainer.run()
+    (tmp_path / "full").touch()
+    trainer.goal = 4
+    trainer.run()
+    assert trainer.error.code() == grpc.StatusCode.UNAVAILABLE
+    assert reason_of(trainer.error) == "STORE_FAILED"
+    assert "full" in trainer.error.details()
+    assert str(tmp_path) not in trainer.error.details()
+
+
+def test_a_flush_that_fails_ends_the_server_and_loses_nothing(
+        bad_disk, reference, tmp_path, report):
+    bad_disk.start()
+    trainers = [Trainer(bad_disk.address, name) for name in SESSIONS]
+    threads = in_threads(trainers)
+    time.sleep(0.3)
+    (tmp_path / "bad").touch()
+    assert bad_disk.process.wait(30) == 1
+    assert "the disk failed" in bad_disk.log()
+    (tmp_path / "bad").unlink()
+    bad_disk.start()
+    time.sleep(0.3)
+    end(trainers, threads)
+    outcome = judge(trainers, reference)
+    report(outcome)
+    assert_nothing_went_wrong(outcome, trainers)
+
+
+def flip_a_byte_of(session, data):
+    """In the file, where the session's statistics are."""
+    path = pathlib.Path(data) / "sessions.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (body,) = connection.execute("SELECT body FROM rows WHERE key = ?",
+                                     [session.encode()]).fetchone()
+    connection.close()
+    content = bytearray(path.read_bytes())
+    at = content.find(body[9:33])
+    assert at > 0 and content.find(body[9:33], at + 1) < 0
+    content[at + 5] ^= 0x10
+    path.write_bytes(content)
+
+
+def test_a_flipped_byte_costs_that_session_and_no_other(server, reference):
+    server.start()
+    trainers = [Trainer(server.address, name, goal=10) for name in SESSIONS]
+    for thread in in_threads(trainers):
+        thread.join()
+    server.stop()
+    flip_a_byte_of("b", server.data)
+    server.start()
+    damaged = trainers.pop(SESSIONS.index("b"))
+    damaged.goal = 11
+    damaged.run()
+    assert damaged.error.code() == grpc.StatusCode.DATA_LOSS
+    assert reason_of(damaged.error) == "SESSION_DAMAGED"
+    assert '"b"' in damaged.error.details()
+    for trainer in trainers:
+        trainer.goal = 20
+    for thread in in_threads(trainers):
+        thread.join()
+    assert_nothing_went_wrong(judge(trainers, reference), trainers)
+
+
+def test_an_old_backup_is_never_a_silent_rollback(server, reference):
+    trainer, outcome = old_backup_restored(server, reference)
+    assert trainer.error.code() == grpc.StatusCode.DATA_LOSS
+    assert reason_of(trainer.error) == "STEPS_LOST"
+    assert outcome.lost == 10
+
+
+def test_one_server_a_folder(server, bin_dir, tmp_path):
+    server.start()
+    (tmp_path / "second").mkdir()
+    second = FaultyServer(bin_dir, tmp_path / "second", "--data-dir",
+                          str(server.data))
+    second.spawn()
+    assert second.process.wait(30) == 1
+    assert "another batchnormd uses it" in second.log()

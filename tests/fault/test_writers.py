@@ -1,0 +1,95 @@
+"""A former self that is not dead: fenced, or not."""
+
+import pathlib
+
+import grpc
+import pytest
+
+from batchnorm.v1 import batch_norm_service_pb2 as pb
+
+import raw_trainer
+from training import Trainer, batch, judge, reason_of
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def acquire(trainer, nonce):
+    reply, _ = trainer.call(trainer.stub.AcquireSession,
+                            pb.AcquireSessionRequest(
+                                name=trainer.session,
+                                at_least_step=trainer.acknowledged,
+                                nonce=nonce))
+    trainer.writer_token = reply.writer_token
+    trainer.acknowledged = reply.last_step
+
+
+def restarted(server, has_token):
+    """A run that was taken for dead, and the one that replaces it: both think
+    that they train the session. The former one's next batch is its own."""
+    server.start()
+    former = Trainer(server.address, "a", goal=5)
+    former.run()
+    newer = Trainer(server.address, "a", goal=10)
+    if has_token:
+        acquire(former, b"former..")
+        acquire(newer, b"newer...")
+    newer.acknowledged = 5
+    newer.run()
+    assert newer.error is None
+    # It lives: it read the session's last step, and goes on.
+    former.acknowledged = 10
+    former.goal = 12
+    former.run()
+    return former, newer
+
+
+def test_a_former_run_is_fenced_and_changes_nothing(server, reference):
+    former, newer = restarted(server, has_token=True)
+    assert former.error.code() == grpc.StatusCode.FAILED_PRECONDITION
+    assert reason_of(former.error) == "FENCED"
+    outcome = judge([newer], reference)
+    assert (outcome.doubled, outcome.differing) == (0, [])
+
+
+def test_fencing_outlives_a_kill(server):
+    former, _ = restarted(server, has_token=True)
+    server.kill()
+    server.start()
+    former.error = None
+    former.run()
+    assert reason_of(former.error) == "FENCED"
+
+
+def test_the_runner_notices_a_former_run_that_is_not_fenced(server, reference):
+    former, newer = restarted(server, has_token=False)
+    assert former.error is None
+    outcome = judge([newer], reference)
+    assert outcome.doubled == 2
+    assert outcome.differing == ["a"]
+
+
+def test_the_trainer_in_plain_stubs_trains_and_stops_when_it_is_fenced(server):
+    server.start()
+    trainer = Trainer(server.address, "raw")
+    trainer.create()
+    batches = [batch("raw", step) for step in range(1, 6)]
+    assert raw_trainer.train(trainer.stub, "raw", batches, 0) == 5
+    assert raw_trainer.train(trainer.stub, "raw", batches, 5) == 10
+
+    def taken_over():
+        yield batches[0]
+        acquire(trainer, b"another.")
+        yield batches[1]
+
+    with pytest.raises(grpc.RpcError) as refused:
+        raw_trainer.train(trainer.stub, "raw", taken_over(), 10)
+    assert reason_of(refused.value) == "FENCED"
+    with pytest.raises(grpc.RpcError) as lost:
+        raw_trainer.train(trainer.stub, "raw", batches, 99)
+    assert reason_of(lost.value) == "STEPS_LOST"
+
+
+def test_the_contracts_readme_quotes_the_trainer():
+    text = (ROOT / "tests/fault/raw_trainer.py").read_text()
+    quoted = text.split("# [begin]\n")[1].split("# [end]\n")[0]
+    assert quoted in (ROOT / "proto/README.md").read_text()

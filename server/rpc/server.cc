@@ -42,6 +42,10 @@ constexpr int kKeepaliveTimeMs = 10'000;     // a dead peer is noticed in 15 s
 constexpr int kKeepaliveTimeoutMs = 5'000;
 constexpr int kMinPingIntervalMs = 5'000;  // clients may ping as we do
 
+// For peers to acknowledge the last replies. Who waits for a reply does so at
+// once; an idle peer may take 5 seconds to look at its connection.
+constexpr absl::Duration kGoodbye = absl::Seconds(2);
+
 int Cores() {
   return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
 }
@@ -255,7 +259,8 @@ void Server::State::Stop() {
   sweeper.reset();
   census.RefuseFromNowOn();
   census.WaitUntilAnswered(deadline);
-  server->Shutdown(absl::ToChronoTime(deadline));
+  server->Shutdown(
+      absl::ToChronoTime(std::min(deadline, absl::Now() + kGoodbye)));
   census.WaitUntilEmpty();
   compute_pool.reset();
   session_pool.reset();

@@ -14,7 +14,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def acquire(trainer, nonce):
-    reply, _ = trainer.call(trainer.stub.AcquireSession,
+    reply, _ = trainer.call("AcquireSession",
                             pb.AcquireSessionRequest(
                                 name=trainer.session,
                                 at_least_step=trainer.acknowledged,

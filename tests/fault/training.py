@@ -53,20 +53,28 @@ class Trainer:
     address: str
     session: str
     goal: int = 1 << 60
-    timeout: float = 10.0
+    timeout: float = 2.0
     says_what_it_saw: bool = True  # acknowledged_step
     numbers_steps: bool = True     # else step 0, "the next"
     retries: bool = True
     writer_token: str = ""
 
     def __post_init__(self):
-        self.channel = dial(self.address)
-        self.stub = pb_grpc.BatchNormServiceStub(self.channel)
+        self.channel = None
+        self.dial()
         self.ended = threading.Event()
         self.acknowledged = 0
         self.replayed = 0
         self.attempts = 0
         self.error = None
+
+    def dial(self):
+        """A connection of one's own. After a failure a new one: gRPC waits long
+        for a server that died while it was being greeted."""
+        if self.channel is not None:
+            self.channel.close()
+        self.channel = dial(self.address)
+        self.stub = pb_grpc.BatchNormServiceStub(self.channel)
 
     def call(self, method, request):
         """The reply, however often it takes to get one."""
@@ -74,18 +82,20 @@ class Trainer:
         while True:
             self.attempts += 1
             try:
-                return method.with_call(request, timeout=self.timeout)
+                return getattr(self.stub, method).with_call(
+                    request, timeout=self.timeout)
             except grpc.RpcError as error:
                 again = error.code() in AGAIN and self.retries
                 if not again or time.monotonic() > give_up:
                     raise
                 time.sleep(0.003)
+                self.dial()
 
     def create(self):
         request = pb.CreateSessionRequest(
             name=self.session,
             config=session_pb2.SessionConfig(channels=CHANNELS))
-        self.call(self.stub.CreateSession, request)
+        self.call("CreateSession", request)
 
     def take_step(self):
         step = self.acknowledged + 1
@@ -94,7 +104,7 @@ class Trainer:
             mode=normalization_pb2.MODE_TRAIN, writer_token=self.writer_token,
             acknowledged_step=self.acknowledged if self.says_what_it_saw else 0,
             x=batch(self.session, step))
-        _, call = self.call(self.stub.Forward, request)
+        _, call = self.call("Forward", request)
         self.replayed += any(key == "replayed"
                              for key, _ in call.trailing_metadata())
         self.acknowledged = step
@@ -110,7 +120,7 @@ class Trainer:
 
     def final(self):
         request = pb.GetSessionRequest(name=self.session)
-        reply, _ = self.call(self.stub.GetSession, request)
+        reply, _ = self.call("GetSession", request)
         return Final.of(reply.session)
 
 

@@ -13,7 +13,9 @@ namespace batchnorm::cli {
 namespace {
 
 // A failure that lasts is told soon: the caller can see it and start a server.
+// Work that a while was spent on already waits longer for one to come back.
 constexpr int kAttempts = 3;
+constexpr int kPatientAttempts = 12;
 
 // "30s", "2m", "500ms"; a plain number is seconds.
 absl::StatusOr<absl::Duration> ParseTimeout(const std::string& text) {
@@ -65,14 +67,16 @@ CLI::App* AddSubcommand(CLI::App& app, const std::string& name,
   return command;
 }
 
-absl::StatusOr<client::Client> Connect(const GlobalOptions& options) {
+absl::StatusOr<client::Client> Connect(const GlobalOptions& options,
+                                       Patience patience) {
   const auto timeout = ParseTimeout(options.timeout);
   if (!timeout.ok()) return timeout.status();
   client::ConnectionOptions connection;
   connection.target = options.server;
   connection.timeout = *timeout;
   connection.retry.total_timeout = *timeout;
-  connection.retry.max_attempts = kAttempts;
+  connection.retry.max_attempts =
+      patience == Patience::kLong ? kPatientAttempts : kAttempts;
   return client::Client(std::move(connection));
 }
 

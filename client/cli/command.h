@@ -4,6 +4,7 @@
 #define BATCHNORMD_CLIENT_CLI_COMMAND_H_
 
 #include <CLI/CLI.hpp>
+#include <cstdint>
 #include <functional>
 #include <string>
 
@@ -41,8 +42,12 @@ CLI::App* AddSubcommand(CLI::App& app, const std::string& name,
 // BN_NAME of `--name`, by which the environment gives an option its default.
 std::string EnvironmentName(const std::string& option);
 
+// Whether a call outlives a server that is away for some seconds.
+enum class Patience : std::uint8_t { kShort, kLong };
+
 // A diagnosis if --timeout is not a length of time above 0.
-absl::StatusOr<client::Client> Connect(const GlobalOptions& options);
+absl::StatusOr<client::Client> Connect(const GlobalOptions& options,
+                                       Patience patience = Patience::kShort);
 
 OutputFormat FormatOf(const GlobalOptions& options);
 

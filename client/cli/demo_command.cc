@@ -141,7 +141,13 @@ class Demo {
 
 absl::StatusOr<int> RunAtTerminal(const DemoOptions& options,
                                   const GlobalOptions& global) {
-  const auto client = Connect(global);
+  // Whether there is a server is told soon; one that goes away while the network
+  // learns may come back.
+  const auto impatient = Connect(global);
+  if (!impatient.ok()) return impatient.status();
+  const auto health = impatient->CheckHealth();
+  if (!health.ok()) return health.status();
+  const auto client = Connect(global, Patience::kLong);
   if (!client.ok()) return client.status();
   const DeferredInterrupt interrupt;
   const bool usual_server = global.server == GlobalOptions().server;

@@ -3,13 +3,14 @@
 #include <iterator>
 #include <utility>
 
+#include "client/acquire_session.h"
 #include "client/connection.h"
 #include "client/messages.h"
 
 namespace batchnorm::client {
 namespace {
 
-// The responses of Create, Get and Update are a session each.
+// The responses of Create, Get, Update and Import are a session each.
 template <typename Response>
 absl::StatusOr<SessionInfo> SessionOf(
     const absl::StatusOr<Response>& response) {
@@ -72,6 +73,25 @@ absl::StatusOr<std::vector<SessionInfo>> Client::ListAllSessions(
 absl::StatusOr<SessionInfo> Client::UpdateSession(
     const UpdateSessionArgs& args) const {
   return SessionOf(connection_->UpdateSession(ToProto(args)));
+}
+
+absl::StatusOr<AcquireSessionResult> Client::AcquireSession(
+    const AcquireSessionArgs& args) const {
+  return client::AcquireSession(*connection_, args);
+}
+
+absl::StatusOr<SessionSnapshot> Client::ExportSession(
+    const std::string& name) const {
+  v1::ExportSessionRequest request;
+  request.set_name(name);
+  const auto response = connection_->ExportSession(request);
+  if (!response.ok()) return response.status();
+  return FromProto(response->snapshot());
+}
+
+absl::StatusOr<SessionInfo> Client::ImportSession(
+    const ImportSessionArgs& args) const {
+  return SessionOf(connection_->ImportSession(ToProto(args)));
 }
 
 absl::Status Client::DeleteSession(const std::string& name) const {

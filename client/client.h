@@ -69,6 +69,21 @@ class Client {
   absl::StatusOr<SessionInfo> UpdateSession(
       const UpdateSessionArgs& args) const;
 
+  // Makes the caller the session's writer: calls with an older token are
+  // FAILED_PRECONDITION `FENCED` from then on. Each call of this method is
+  // another writer; its own retries are the same one.
+  absl::StatusOr<AcquireSessionResult> AcquireSession(
+      const AcquireSessionArgs& args) const;
+
+  // What a checkpoint needs of the session. To be stored whole and unchanged:
+  // the checksum covers all of it.
+  absl::StatusOr<SessionSnapshot> ExportSession(const std::string& name) const;
+
+  // Creates a session from a snapshot, or with `replace` sets an existing one
+  // forward or back. All writers but the one of `writer_token` are fenced.
+  absl::StatusOr<SessionInfo> ImportSession(
+      const ImportSessionArgs& args) const;
+
   // NOT_FOUND means there was none. Where an earlier attempt of this very call
   // had an unknown outcome it means success: the session is gone.
   absl::Status DeleteSession(const std::string& name) const;

@@ -34,6 +34,12 @@ class Connection {
       const v1::ListSessionsRequest& request) = 0;
   virtual absl::StatusOr<v1::UpdateSessionResponse> UpdateSession(
       const v1::UpdateSessionRequest& request) = 0;
+  virtual absl::StatusOr<v1::AcquireSessionResponse> AcquireSession(
+      const v1::AcquireSessionRequest& request) = 0;
+  virtual absl::StatusOr<v1::ExportSessionResponse> ExportSession(
+      const v1::ExportSessionRequest& request) = 0;
+  virtual absl::StatusOr<v1::ImportSessionResponse> ImportSession(
+      const v1::ImportSessionRequest& request) = 0;
   virtual absl::StatusOr<v1::DeleteSessionResponse> DeleteSession(
       const v1::DeleteSessionRequest& request) = 0;
   virtual absl::StatusOr<ForwardReply> Forward(

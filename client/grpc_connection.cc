@@ -119,6 +119,24 @@ class GrpcConnection final : public Connection {
     return Call(&Stub::UpdateSession, request);
   }
 
+  // Safe to repeat: the nonce in the request makes a retry the same writer.
+  absl::StatusOr<v1::AcquireSessionResponse> AcquireSession(
+      const v1::AcquireSessionRequest& request) override {
+    return Call(&Stub::AcquireSession, request);
+  }
+
+  absl::StatusOr<v1::ExportSessionResponse> ExportSession(
+      const v1::ExportSessionRequest& request) override {
+    return Call(&Stub::ExportSession, request);
+  }
+
+  // Safe to repeat: a session that is already what the snapshot says is a
+  // success, with or without `replace`.
+  absl::StatusOr<v1::ImportSessionResponse> ImportSession(
+      const v1::ImportSessionRequest& request) override {
+    return Call(&Stub::ImportSession, request);
+  }
+
   absl::StatusOr<v1::DeleteSessionResponse> DeleteSession(
       const v1::DeleteSessionRequest& request) override;
 

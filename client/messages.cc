@@ -156,6 +156,33 @@ v1::UpdateSessionRequest ToProto(const UpdateSessionArgs& args) {
   return request;
 }
 
+v1::AcquireSessionRequest ToProto(const AcquireSessionArgs& args) {
+  v1::AcquireSessionRequest request;
+  request.set_name(args.name);
+  request.set_rank(args.rank);
+  request.set_at_least_step(args.at_least_step);
+  return request;
+}
+
+v1::SessionSnapshot ToProto(const SessionSnapshot& snapshot) {
+  v1::SessionSnapshot proto;
+  *proto.mutable_config() = ToProto(snapshot.config);
+  proto.set_last_step(snapshot.last_step);
+  *proto.mutable_running_statistics() = ToProto(snapshot.running_statistics);
+  proto.set_format_version(snapshot.format_version);
+  proto.set_checksum(snapshot.checksum);
+  return proto;
+}
+
+v1::ImportSessionRequest ToProto(const ImportSessionArgs& args) {
+  v1::ImportSessionRequest request;
+  request.set_name(args.name);
+  *request.mutable_snapshot() = ToProto(args.snapshot);
+  request.set_replace(args.replace);
+  request.set_writer_token(args.writer_token);
+  return request;
+}
+
 v1::ForwardRequest ToProto(ForwardArgs&& args) {
   v1::ForwardRequest request;
   request.set_session(std::move(args.session));
@@ -163,6 +190,7 @@ v1::ForwardRequest ToProto(ForwardArgs&& args) {
   request.set_step(args.step);
   request.set_acknowledged_step(args.acknowledged_step);
   request.set_rank(args.rank);
+  request.set_writer_token(std::move(args.writer_token));
   if (args.new_weight) request.set_new_weight(*args.new_weight);
   Put(std::move(args.gamma), request, &decltype(request)::mutable_gamma);
   Put(std::move(args.beta), request, &decltype(request)::mutable_beta);
@@ -176,6 +204,7 @@ v1::BackwardRequest ToProto(BackwardArgs&& args) {
   request.set_step(args.step);
   request.set_acknowledged_step(args.acknowledged_step);
   request.set_rank(args.rank);
+  request.set_writer_token(std::move(args.writer_token));
   Put(std::move(args.gamma), request, &decltype(request)::mutable_gamma);
   Put(std::move(args.x), request, &decltype(request)::mutable_x);
   *request.mutable_dy() = wire::ToProto(std::move(args.dy));
@@ -223,6 +252,17 @@ absl::StatusOr<SessionPage> FromProto(const v1::ListSessionsResponse& page) {
     native.sessions.push_back(*std::move(info));
   }
   return native;
+}
+
+absl::StatusOr<SessionSnapshot> FromProto(const v1::SessionSnapshot& proto) {
+  ResponseReader reader;
+  SessionSnapshot snapshot;
+  snapshot.config = FromProto(proto.config());
+  snapshot.last_step = proto.last_step();
+  snapshot.running_statistics = Read(proto.running_statistics(), reader);
+  snapshot.format_version = proto.format_version();
+  snapshot.checksum = proto.checksum();
+  return Checked(std::move(snapshot), reader);
 }
 
 absl::StatusOr<ForwardResult> FromProto(ForwardReply&& reply) {

@@ -17,12 +17,17 @@ v1::Normalization ToProto(const Normalization& normalization);
 v1::SessionConfig ToProto(const SessionConfig& config);
 v1::ListSessionsRequest ToProto(const ListSessionsArgs& args);
 v1::UpdateSessionRequest ToProto(const UpdateSessionArgs& args);
+// Without a nonce: acquire_session.h makes one a call.
+v1::AcquireSessionRequest ToProto(const AcquireSessionArgs& args);
+v1::SessionSnapshot ToProto(const SessionSnapshot& snapshot);
+v1::ImportSessionRequest ToProto(const ImportSessionArgs& args);
 v1::ForwardRequest ToProto(ForwardArgs&& args);
 v1::BackwardRequest ToProto(BackwardArgs&& args);
 v1::EvaluateRequest ToProto(EvaluateArgs&& args);
 
 absl::StatusOr<SessionInfo> FromProto(const v1::Session& session);
 absl::StatusOr<SessionPage> FromProto(const v1::ListSessionsResponse& page);
+absl::StatusOr<SessionSnapshot> FromProto(const v1::SessionSnapshot& snapshot);
 absl::StatusOr<ForwardResult> FromProto(ForwardReply&& reply);
 absl::StatusOr<BackwardResult> FromProto(v1::BackwardResponse&& response);
 absl::StatusOr<EvaluateResult> FromProto(v1::EvaluateResponse&& response);

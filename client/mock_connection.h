@@ -30,6 +30,12 @@ class MockConnection : public Connection {
               (const v1::ListSessionsRequest& request), (override));
   MOCK_METHOD(absl::StatusOr<v1::UpdateSessionResponse>, UpdateSession,
               (const v1::UpdateSessionRequest& request), (override));
+  MOCK_METHOD(absl::StatusOr<v1::AcquireSessionResponse>, AcquireSession,
+              (const v1::AcquireSessionRequest& request), (override));
+  MOCK_METHOD(absl::StatusOr<v1::ExportSessionResponse>, ExportSession,
+              (const v1::ExportSessionRequest& request), (override));
+  MOCK_METHOD(absl::StatusOr<v1::ImportSessionResponse>, ImportSession,
+              (const v1::ImportSessionRequest& request), (override));
   MOCK_METHOD(absl::StatusOr<v1::DeleteSessionResponse>, DeleteSession,
               (const v1::DeleteSessionRequest& request), (override));
   MOCK_METHOD(absl::StatusOr<ForwardReply>, Forward,

@@ -108,6 +108,38 @@ struct UpdateSessionArgs {
   std::uint64_t expected_step = 0;  // the last step, as the caller knows it
 };
 
+// What a checkpoint keeps of a session: all that INFERENCE and the next step
+// depend on. It goes back into ImportSession as it came out of ExportSession.
+struct SessionSnapshot {
+  SessionConfig config = {};
+  std::uint64_t last_step = 0;  // the last that is in the statistics
+  RunningStatistics running_statistics = {};
+  std::uint32_t format_version = 1;
+  // The server's digest of all the above; 0 where others made the snapshot,
+  // and then nothing is compared.
+  std::uint64_t checksum = 0;
+};
+
+struct AcquireSessionArgs {
+  std::string name = {};
+  std::uint32_t rank = 0;
+  // The last step that the caller, or the checkpoint it resumes from, has seen.
+  std::uint64_t at_least_step = 0;
+};
+
+struct AcquireSessionResult {
+  std::string writer_token = {};  // for every Forward and Backward
+  std::uint64_t last_step = 0;
+};
+
+struct ImportSessionArgs {
+  std::string name = {};
+  SessionSnapshot snapshot = {};
+  bool replace = false;  // whether a session of that name may exist
+  // Of a writer, who stays the writer; all others are fenced. Empty: none.
+  std::string writer_token = {};
+};
+
 struct ForwardArgs {
   std::string session = {};
   Mode mode = Mode::kTrain;
@@ -120,6 +152,7 @@ struct ForwardArgs {
   Tensor x = {};
   std::optional<Tensor> gamma = {};  // absent: ones
   std::optional<Tensor> beta = {};   // absent: zeros
+  std::string writer_token = {};     // of AcquireSession; empty: not fenced
 };
 
 struct ForwardResult {
@@ -139,6 +172,7 @@ struct BackwardArgs {
   // The step's own, for when the server no longer keeps them.
   std::optional<Tensor> x = {};
   std::optional<Tensor> gamma = {};
+  std::string writer_token = {};  // as in ForwardArgs
 };
 
 struct BackwardResult {

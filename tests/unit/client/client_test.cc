@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 
+#include "client/messages.h"
 #include "client/mock_connection.h"
 #include "proto/wire/tensor_codec.h"
 #include "tests/unit/client/errors.h"
@@ -59,6 +60,9 @@ TEST_F(ClientTest, ErrorsArriveUnchanged) {
   EXPECT_CALL(*connection_, Evaluate).WillOnce(Return(error));
   EXPECT_CALL(*connection_, DeleteSession).WillOnce(Return(error));
   EXPECT_CALL(*connection_, UpdateSession).WillOnce(Return(error));
+  EXPECT_CALL(*connection_, AcquireSession).WillOnce(Return(error));
+  EXPECT_CALL(*connection_, ExportSession).WillOnce(Return(error));
+  EXPECT_CALL(*connection_, ImportSession).WillOnce(Return(error));
   EXPECT_CALL(*connection_, CreateSession).WillOnce(Return(error));
   EXPECT_EQ(client_.GetSession("a").status(), error);
   EXPECT_EQ(client_.Forward({}).status(), error);
@@ -66,6 +70,9 @@ TEST_F(ClientTest, ErrorsArriveUnchanged) {
   EXPECT_EQ(client_.Evaluate({}).status(), error);
   EXPECT_EQ(client_.DeleteSession("a"), error);
   EXPECT_EQ(client_.UpdateSession({}).status(), error);
+  EXPECT_EQ(client_.AcquireSession({}).status(), error);
+  EXPECT_EQ(client_.ExportSession("a").status(), error);
+  EXPECT_EQ(client_.ImportSession({}).status(), error);
   EXPECT_EQ(client_.OpenLayer("a", {}).status(), error);
 }
 
@@ -82,6 +89,67 @@ TEST_F(ClientTest, UpdateNamesTheStepItExpects) {
   EXPECT_EQ(request.name(), "a");
   EXPECT_EQ(request.world_size(), 4U);
   EXPECT_EQ(request.expected_step(), 9U);
+}
+
+TEST_F(ClientTest, AcquiresARankFromAStepOn) {
+  v1::AcquireSessionRequest request;
+  EXPECT_CALL(*connection_, AcquireSession)
+      .WillOnce([&](const v1::AcquireSessionRequest& sent) {
+        request = sent;
+        v1::AcquireSessionResponse response;
+        response.set_writer_token("w7");
+        response.set_last_step(43);
+        return response;
+      });
+  const auto writer =
+      client_.AcquireSession({.name = "a", .rank = 2, .at_least_step = 41});
+  ASSERT_THAT(writer, IsOk());
+  EXPECT_EQ(writer->writer_token, "w7");
+  EXPECT_EQ(writer->last_step, 43U);
+  EXPECT_EQ(request.name(), "a");
+  EXPECT_EQ(request.rank(), 2U);
+  EXPECT_EQ(request.at_least_step(), 41U);
+}
+
+TEST_F(ClientTest, ASnapshotIsImportedAsItWasExported) {
+  v1::ExportSessionResponse exported;
+  v1::SessionSnapshot& snapshot = *exported.mutable_snapshot();
+  snapshot = ToProto(
+      SessionSnapshot{.config = {.channels = 2, .step_window = 3},
+                      .last_step = 41,
+                      .running_statistics = {{0.1, -0.0}, {1e-308, 2}, 40},
+                      .format_version = 1,
+                      .checksum = 0xFEDCBA9876543210});
+  EXPECT_CALL(*connection_,
+              ExportSession(Property(&v1::ExportSessionRequest::name, "a")))
+      .WillOnce(Return(exported));
+  v1::ImportSessionRequest request;
+  EXPECT_CALL(*connection_, ImportSession)
+      .WillOnce([&](const v1::ImportSessionRequest& sent) {
+        request = sent;
+        v1::ImportSessionResponse response;
+        response.mutable_session()->set_last_step(41);
+        return response;
+      });
+  const auto checkpoint = client_.ExportSession("a");
+  ASSERT_THAT(checkpoint, IsOk());
+  const auto session = client_.ImportSession({.name = "b",
+                                              .snapshot = *checkpoint,
+                                              .replace = true,
+                                              .writer_token = "w7"});
+  ASSERT_THAT(session, IsOk());
+  EXPECT_EQ(session->last_step, 41U);
+  EXPECT_EQ(request.name(), "b");
+  EXPECT_TRUE(request.replace());
+  EXPECT_EQ(request.writer_token(), "w7");
+  EXPECT_EQ(request.snapshot().SerializeAsString(),
+            snapshot.SerializeAsString());
+}
+
+TEST_F(ClientTest, ASnapshotThatBreaksTheContractIsAnError) {
+  v1::ExportSessionResponse exported;
+  EXPECT_CALL(*connection_, ExportSession).WillOnce(Return(exported));
+  EXPECT_THAT(client_.ExportSession("a"), HasCode(absl::StatusCode::kInternal));
 }
 
 TEST_F(ClientTest, ListsOnePage) {

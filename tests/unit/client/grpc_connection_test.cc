@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "client/client.h"
 #include "client/connection.h"
 #include "client/make_connection.h"
 #include "tests/unit/client/errors.h"
@@ -67,6 +68,9 @@ TEST_F(GrpcConnectionTest, EveryCallReachesItsMethod) {
   v1::GetSessionRequest get;
   v1::ListSessionsRequest list;
   v1::UpdateSessionRequest update;
+  v1::AcquireSessionRequest acquire;
+  v1::ExportSessionRequest export_session;
+  v1::ImportSessionRequest import_session;
   v1::DeleteSessionRequest erase;
   v1::BackwardRequest backward;
   v1::EvaluateRequest evaluate;
@@ -74,6 +78,9 @@ TEST_F(GrpcConnectionTest, EveryCallReachesItsMethod) {
   get.set_name("get");
   list.set_prefix("list");
   update.set_name("update");
+  acquire.set_name("acquire");
+  export_session.set_name("export");
+  import_session.set_name("import");
   erase.set_name("delete");
   backward.set_session("backward");
   evaluate.set_mode(v1::MODE_TRAIN);
@@ -81,6 +88,9 @@ TEST_F(GrpcConnectionTest, EveryCallReachesItsMethod) {
   EXPECT_THAT(connection_->GetSession(get), IsOk());
   EXPECT_THAT(connection_->ListSessions(list), IsOk());
   EXPECT_THAT(connection_->UpdateSession(update), IsOk());
+  EXPECT_THAT(connection_->AcquireSession(acquire), IsOk());
+  EXPECT_THAT(connection_->ExportSession(export_session), IsOk());
+  EXPECT_THAT(connection_->ImportSession(import_session), IsOk());
   EXPECT_THAT(connection_->DeleteSession(erase), IsOk());
   EXPECT_THAT(connection_->Forward(TrainRequest(1)), IsOk());
   EXPECT_THAT(connection_->Backward(backward), IsOk());
@@ -89,7 +99,9 @@ TEST_F(GrpcConnectionTest, EveryCallReachesItsMethod) {
       server_.received(),
       ElementsAre(create.SerializeAsString(), get.SerializeAsString(),
                   list.SerializeAsString(), update.SerializeAsString(),
-                  erase.SerializeAsString(),
+                  acquire.SerializeAsString(),
+                  export_session.SerializeAsString(),
+                  import_session.SerializeAsString(), erase.SerializeAsString(),
                   TrainRequest(1).SerializeAsString(),
                   backward.SerializeAsString(), evaluate.SerializeAsString()));
 }
@@ -161,6 +173,49 @@ TEST_F(GrpcConnectionTest, ADeleteThatWasRefusedAndThenFindsNothingSaysSo) {
   server_.FailWith({kAborted, NotFound()});
   EXPECT_THAT(connection_->DeleteSession({}),
               HasCode(absl::StatusCode::kNotFound));
+}
+
+TEST_F(GrpcConnectionTest, RetriesOfAnAcquisitionAreOneWriter) {
+  server_.FailWith({kUnavailable, kUnavailable});
+  EXPECT_THAT(Client(connection_).AcquireSession({.name = "a"}), IsOk());
+  ASSERT_THAT(server_.received(), SizeIs(3));
+  EXPECT_THAT(server_.received(), Each(server_.received()[0]));
+  v1::AcquireSessionRequest request;
+  ASSERT_TRUE(request.ParseFromString(server_.received()[0]));
+  EXPECT_THAT(request.nonce(), SizeIs(16));
+}
+
+TEST_F(GrpcConnectionTest, TwoAcquisitionsAreTwoWriters) {
+  const Client client(connection_);
+  EXPECT_THAT(client.AcquireSession({.name = "a"}), IsOk());
+  EXPECT_THAT(client.AcquireSession({.name = "a"}), IsOk());
+  EXPECT_NE(server_.received()[0], server_.received()[1]);
+}
+
+TEST_F(GrpcConnectionTest, ExportAndImportAreSentAgain) {
+  server_.FailWith({kUnavailable});
+  EXPECT_THAT(connection_->ExportSession({}), IsOk());
+  server_.FailWith({kUnavailable});
+  EXPECT_THAT(connection_->ImportSession({}), IsOk());
+  EXPECT_THAT(server_.received(), SizeIs(4));
+}
+
+TEST_F(GrpcConnectionTest, AStoreThatFailedIsAskedAgain) {
+  server_.FailWith(
+      {wire::ToGrpcStatus(absl::UnavailableError("disk"),
+                          wire::ErrorDetail{.reason = "STORE_FAILED"})});
+  EXPECT_THAT(connection_->ImportSession({}), IsOk());
+  EXPECT_THAT(server_.received(), SizeIs(2));
+}
+
+TEST_F(GrpcConnectionTest, AWriterThatIsFencedIsToldAtOnce) {
+  server_.FailWith({wire::ToGrpcStatus(
+      absl::FailedPreconditionError("another run has acquired the session"),
+      wire::ErrorDetail{.reason = "FENCED", .field = "writer_token"})});
+  EXPECT_THAT(
+      connection_->Forward(TrainRequest(1)),
+      HasCodeAndReason(absl::StatusCode::kFailedPrecondition, "FENCED"));
+  EXPECT_THAT(server_.received(), SizeIs(1));
 }
 
 TEST_F(GrpcConnectionTest, AHangingServerCostsAttemptsOfTheTimeout) {

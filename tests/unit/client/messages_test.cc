@@ -194,6 +194,29 @@ TEST(Messages, AForwardBringsAllItWasGiven) {
   EXPECT_EQ(request.beta().data(), Floats({3}).data);
 }
 
+TEST(Messages, TheWritersTokenGoesWithEveryStep) {
+  EXPECT_EQ(ToProto(ForwardArgs{.writer_token = "w7"}).writer_token(), "w7");
+  EXPECT_EQ(ToProto(BackwardArgs{.writer_token = "w7"}).writer_token(), "w7");
+  EXPECT_EQ(ToProto(ForwardArgs()).writer_token(), "");
+}
+
+TEST(Messages, ASnapshotComesBackAsItWas) {
+  const SessionSnapshot snapshot{.config = UnusualConfig(),
+                                 .last_step = 41,
+                                 .running_statistics = {{0.5}, {2}, 40},
+                                 .format_version = 1,
+                                 .checksum = 0xFEDCBA9876543210};
+  const auto back = FromProto(ToProto(snapshot));
+  ASSERT_THAT(back, IsOk());
+  EXPECT_EQ(back->config, snapshot.config);
+  EXPECT_EQ(back->last_step, 41U);
+  EXPECT_THAT(back->running_statistics.mean, ElementsAre(0.5));
+  EXPECT_THAT(back->running_statistics.var, ElementsAre(2));
+  EXPECT_EQ(back->running_statistics.batch_count, 40);
+  EXPECT_EQ(back->format_version, 1U);
+  EXPECT_EQ(back->checksum, 0xFEDCBA9876543210);
+}
+
 TEST(Messages, AnEvaluateBringsAllItWasGiven) {
   const v1::EvaluateRequest request =
       ToProto(EvaluateArgs{.running_statistics = RunningStatistics{{1}, {2}, 3},

@@ -98,6 +98,19 @@ class ScriptedServer final : private v1::BatchNormService::Service {
                              v1::UpdateSessionResponse*) override {
     return Next(request);
   }
+  grpc::Status AcquireSession(Context*,
+                              const v1::AcquireSessionRequest* request,
+                              v1::AcquireSessionResponse*) override {
+    return Next(request);
+  }
+  grpc::Status ExportSession(Context*, const v1::ExportSessionRequest* request,
+                             v1::ExportSessionResponse*) override {
+    return Next(request);
+  }
+  grpc::Status ImportSession(Context*, const v1::ImportSessionRequest* request,
+                             v1::ImportSessionResponse*) override {
+    return Next(request);
+  }
   grpc::Status DeleteSession(Context*, const v1::DeleteSessionRequest* request,
                              v1::DeleteSessionResponse*) override {
     return Next(request);

@@ -1,10 +1,12 @@
 #include "client/layer.h"
 
+#include <algorithm>
 #include <map>
 #include <mutex>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "client/acquire_session.h"
 #include "client/connection.h"
 #include "client/error.h"
 #include "client/messages.h"
@@ -60,17 +62,46 @@ struct Layer::State {
   const std::uint64_t step_window;
   const bool server_keeps_input;
 
-  // Held while a step is being taken, before `mutex`.
+  // Held while a step is being taken or chosen, before `mutex`.
   std::mutex taking_step;
 
   // Guards what follows; never held during a call.
   mutable std::mutex mutex;
   std::uint64_t last_step;
   std::map<std::uint64_t, std::shared_ptr<const HeldInput>> open;
+  std::string writer_token;  // empty: never acquired
 
   std::uint64_t LastStep() const {
     const std::lock_guard lock(mutex);
     return last_step;
+  }
+
+  std::string WriterToken() const {
+    const std::lock_guard lock(mutex);
+    return writer_token;
+  }
+
+  void SetWriterToken(std::string token) {
+    const std::lock_guard lock(mutex);
+    writer_token = std::move(token);
+  }
+
+  // DATA_LOSS where the session is behind what has been seen of it.
+  absl::Status ContinueAfter(std::uint64_t step) {
+    const std::lock_guard lock(mutex);
+    if (step < last_step) {
+      return absl::DataLossError(absl::StrCat("session ", name, " is at step ",
+                                              step, ", but step ", last_step,
+                                              " was acknowledged"));
+    }
+    last_step = step;
+    return absl::OkStatus();
+  }
+
+  void RestartAfter(std::uint64_t step) {
+    const std::lock_guard lock(mutex);
+    last_step = step;
+    open.clear();
   }
 
   void Open(std::uint64_t step, HeldInput input) {
@@ -106,6 +137,7 @@ absl::StatusOr<ForwardResult> Layer::Forward(LayerInput input) {
   ForwardArgs args = ArgsOf(state_->name, Mode::kTrain, std::move(input));
   args.step = last_step + 1;
   args.acknowledged_step = last_step;
+  args.writer_token = state_->WriterToken();
   v1::ForwardRequest request = ToProto(std::move(args));
   auto reply = state_->connection->Forward(request);
   if (reply.ok()) state_->Open(last_step + 1, TakeInput(std::move(request)));
@@ -117,7 +149,8 @@ absl::StatusOr<BackwardResult> Layer::Backward(LayerGradient gradient) {
       ToProto(BackwardArgs{.session = state_->name,
                            .step = gradient.step,
                            .acknowledged_step = state_->LastStep(),
-                           .dy = std::move(gradient.dy)});
+                           .dy = std::move(gradient.dy),
+                           .writer_token = state_->WriterToken()});
   const auto held = state_->Held(gradient.step);
   if (held && !state_->server_keeps_input) Attach(*held, request);
   auto response = state_->connection->Backward(request);
@@ -131,8 +164,9 @@ absl::StatusOr<BackwardResult> Layer::Backward(LayerGradient gradient) {
 }
 
 absl::StatusOr<ForwardResult> Layer::Infer(LayerInput input) const {
-  const v1::ForwardRequest request =
-      ToProto(ArgsOf(state_->name, Mode::kInference, std::move(input)));
+  ForwardArgs args = ArgsOf(state_->name, Mode::kInference, std::move(input));
+  args.writer_token = state_->WriterToken();
+  const v1::ForwardRequest request = ToProto(std::move(args));
   return ResultOf(state_->connection->Forward(request));
 }
 
@@ -144,18 +178,34 @@ absl::StatusOr<SessionInfo> Layer::GetSession() const {
   return FromProto(response->session());
 }
 
+absl::Status Layer::Acquire(std::uint64_t at_least_step) {
+  const std::lock_guard taking_step(state_->taking_step);
+  AcquireSessionArgs args{.name = state_->name};
+  args.at_least_step = std::max(at_least_step, state_->LastStep());
+  absl::StatusOr<AcquireSessionResult> writer =
+      AcquireSession(*state_->connection, args);
+  if (!writer.ok()) return writer.status();
+  state_->SetWriterToken(std::move(writer->writer_token));
+  return state_->ContinueAfter(writer->last_step);
+}
+
+absl::Status Layer::Restore(const SessionSnapshot& snapshot) {
+  const std::lock_guard taking_step(state_->taking_step);
+  const auto response = state_->connection->ImportSession(
+      ToProto(ImportSessionArgs{.name = state_->name,
+                                .snapshot = snapshot,
+                                .replace = true,
+                                .writer_token = state_->WriterToken()}));
+  if (!response.ok()) return response.status();
+  state_->RestartAfter(snapshot.last_step);
+  return absl::OkStatus();
+}
+
 absl::Status Layer::Resume() {
   const std::lock_guard taking_step(state_->taking_step);
   const absl::StatusOr<SessionInfo> session = GetSession();
   if (!session.ok()) return session.status();
-  const std::lock_guard lock(state_->mutex);
-  if (session->last_step < state_->last_step) {
-    return absl::DataLossError(absl::StrCat(
-        "session ", state_->name, " is at step ", session->last_step,
-        ", but step ", state_->last_step, " was acknowledged"));
-  }
-  state_->last_step = session->last_step;
-  return absl::OkStatus();
+  return state_->ContinueAfter(session->last_step);
 }
 
 const std::string& Layer::name() const { return state_->name; }

@@ -64,6 +64,11 @@ struct LayerGradient {
 // has one Layer that trains it: two would take each other's steps, and are told
 // so (STEP_REUSED).
 //
+// Writers: a layer is not fenced until it is acquired. Once it is, and another
+// run acquires the session, Forward, Backward, Infer and Restore fail with
+// FAILED_PRECONDITION and the reason `FENCED`: the program should end. Acquire
+// would take the session back, and the two would take turns.
+//
 // Error Handling: a Forward that fails has not taken its step, and the next
 // Forward has the same number, whatever its batch. Only if the outcome is
 // unknown (UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED, RESOURCE_EXHAUSTED
@@ -90,6 +95,18 @@ class Layer {
 
   // The session now, running statistics included.
   absl::StatusOr<SessionInfo> GetSession() const;
+
+  // Becomes the session's writer and continues after its last step: every call
+  // of this layer carries the token from now on, and another run's are refused.
+  // `at_least_step` is that of the checkpoint the program resumes from;
+  // DATA_LOSS if the session is behind it, or behind a step this layer has
+  // seen. Never called by the layer itself: one that was fenced stays so.
+  absl::Status Acquire(std::uint64_t at_least_step);
+
+  // Sets the session to a snapshot, forward or back, and continues after it.
+  // The layer stays the writer if it is; all others are fenced. Steps that were
+  // open are closed: their gradients are of a past that is no more.
+  absl::Status Restore(const SessionSnapshot& snapshot);
 
   // Reads the session and continues after its last step. DATA_LOSS if that is
   // behind a step this layer has seen.

@@ -26,6 +26,10 @@ Tensor Floats(std::vector<float> values) {
   return MakeTensor(values, {size});
 }
 
+absl::Status Fenced() {
+  return ServerError(absl::StatusCode::kFailedPrecondition, "FENCED");
+}
+
 absl::Status Evicted() {
   return ServerError(absl::StatusCode::kFailedPrecondition, "INPUT_EVICTED");
 }
@@ -41,6 +45,10 @@ class LayerTest : public ::testing::Test {
     ON_CALL(*connection_, Backward)
         .WillByDefault([this](const v1::BackwardRequest& request) {
           return TakeBackward(request);
+        });
+    ON_CALL(*connection_, AcquireSession)
+        .WillByDefault([this](const v1::AcquireSessionRequest& request) {
+          return TakeAcquire(request);
         });
     ON_CALL(*connection_, GetSession)
         .WillByDefault([this](const v1::GetSessionRequest&) {
@@ -70,6 +78,15 @@ class LayerTest : public ::testing::Test {
     return response;
   }
 
+  absl::StatusOr<v1::AcquireSessionResponse> TakeAcquire(
+      const v1::AcquireSessionRequest& request) {
+    acquires_.push_back(request);
+    v1::AcquireSessionResponse response;
+    response.set_writer_token("w" + std::to_string(acquires_.size()));
+    response.set_last_step(server_step_);
+    return response;
+  }
+
   v1::Tensor VectorOfOne() {
     return wire::ToProto(MakeTensor(std::vector<double>{1}, {1}));
   }
@@ -90,6 +107,7 @@ class LayerTest : public ::testing::Test {
       std::make_shared<::testing::NiceMock<MockConnection>>();
   std::vector<v1::ForwardRequest> forwards_;
   std::vector<v1::BackwardRequest> backwards_;
+  std::vector<v1::AcquireSessionRequest> acquires_;
   bool evicts_ = false;
   std::uint64_t server_step_ = 0;
 };
@@ -288,6 +306,119 @@ TEST_F(LayerTest, ResumeNeverGoesBackSilently) {
   EXPECT_EQ(std::string(status.message()),
             "session enc.bn1 is at step 41, but step 57 was acknowledged");
   EXPECT_EQ(layer.last_step(), 57U);
+}
+
+TEST_F(LayerTest, WithoutAcquireNoTokenIsSent) {
+  Layer layer = MakeLayer();
+  EXPECT_THAT(layer.Forward({.x = Floats({1})}), IsOk());
+  EXPECT_EQ(forwards_[0].writer_token(), "");
+}
+
+TEST_F(LayerTest, AcquireMakesItTheWriterAndContinuesAfterTheLastStep) {
+  Layer layer = MakeLayer({.last_step = 41});
+  server_step_ = 43;
+  EXPECT_THAT(layer.Acquire(40), IsOk());
+  EXPECT_EQ(layer.last_step(), 43U);
+  EXPECT_EQ(layer.Forward({.x = Floats({1})})->step, 44U);
+  EXPECT_THAT(layer.Backward({.step = 44, .dy = Floats({2})}), IsOk());
+  EXPECT_THAT(layer.Infer({.x = Floats({3})}), IsOk());
+  EXPECT_EQ(acquires_[0].name(), "enc.bn1");
+  EXPECT_EQ(forwards_[0].writer_token(), "w1");
+  EXPECT_EQ(backwards_[0].writer_token(), "w1");
+  EXPECT_EQ(forwards_[1].writer_token(), "w1");
+}
+
+TEST_F(LayerTest, AnInputThatIsSentAgainGoesWithTheToken) {
+  evicts_ = true;
+  Layer layer = MakeLayer();
+  EXPECT_THAT(layer.Acquire(0), IsOk());
+  EXPECT_THAT(layer.Forward({.x = Floats({1})}), IsOk());
+  EXPECT_THAT(layer.Backward({.step = 1, .dy = Floats({7})}), IsOk());
+  ASSERT_EQ(backwards_.size(), 2U);
+  EXPECT_EQ(backwards_[1].writer_token(), "w1");
+}
+
+TEST_F(LayerTest, AcquireAsksForTheLaterOfTheCheckpointsStepAndItsOwn) {
+  Layer layer = MakeLayer({.last_step = 41});
+  server_step_ = 50;
+  EXPECT_THAT(layer.Acquire(40), IsOk());
+  EXPECT_THAT(layer.Acquire(57), IsOk());
+  EXPECT_EQ(acquires_[0].at_least_step(), 41U);
+  EXPECT_EQ(acquires_[1].at_least_step(), 57U);
+}
+
+TEST_F(LayerTest, AFailedAcquireChangesNothing) {
+  EXPECT_CALL(*connection_, AcquireSession)
+      .WillOnce([this](const auto& request) { return TakeAcquire(request); })
+      .WillOnce(Return(ServerError(absl::StatusCode::kDataLoss, "STEPS_LOST")));
+  Layer layer = MakeLayer();
+  EXPECT_THAT(layer.Acquire(0), IsOk());
+  EXPECT_THAT(layer.Acquire(9),
+              HasCodeAndReason(absl::StatusCode::kDataLoss, "STEPS_LOST"));
+  EXPECT_EQ(layer.Forward({.x = Floats({1})})->step, 1U);
+  EXPECT_EQ(forwards_[0].writer_token(), "w1");
+}
+
+TEST_F(LayerTest, ALayerThatIsFencedNeverTakesTheSessionBackByItself) {
+  EXPECT_CALL(*connection_, AcquireSession)
+      .WillOnce([this](const auto& request) { return TakeAcquire(request); });
+  EXPECT_CALL(*connection_, Forward)
+      .Times(3)
+      .WillRepeatedly([this](const v1::ForwardRequest& request) {
+        forwards_.push_back(request);
+        return Fenced();
+      });
+  EXPECT_CALL(*connection_, Backward).WillOnce(Return(Fenced()));
+  const auto is_fenced =
+      HasCodeAndReason(absl::StatusCode::kFailedPrecondition, "FENCED");
+  Layer layer = MakeLayer();
+  EXPECT_THAT(layer.Acquire(0), IsOk());
+  EXPECT_THAT(layer.Forward({.x = Floats({1})}), is_fenced);
+  EXPECT_THAT(layer.Forward({.x = Floats({1})}), is_fenced);
+  EXPECT_THAT(layer.Backward({.step = 1, .dy = Floats({1})}), is_fenced);
+  EXPECT_THAT(layer.Infer({.x = Floats({1})}), is_fenced);
+  EXPECT_THAT(layer.Resume(), IsOk());  // reads; the token stays the old one
+  for (const v1::ForwardRequest& request : forwards_) {
+    EXPECT_EQ(request.writer_token(), "w1");
+  }
+}
+
+TEST_F(LayerTest, RestoreGoesBackToASnapshotAndKeepsTheToken) {
+  v1::ImportSessionRequest imported;
+  EXPECT_CALL(*connection_, ImportSession)
+      .WillOnce([&](const v1::ImportSessionRequest& request) {
+        imported = request;
+        return v1::ImportSessionResponse();
+      });
+  Layer layer = MakeLayer();
+  EXPECT_THAT(layer.Acquire(0), IsOk());
+  for (float value = 1; value <= 3; ++value) {
+    EXPECT_THAT(layer.Forward({.x = Floats({value})}), IsOk());
+  }
+  EXPECT_THAT(layer.Restore({.config = {.channels = 1}, .last_step = 2}),
+              IsOk());
+  EXPECT_EQ(imported.name(), "enc.bn1");
+  EXPECT_EQ(imported.snapshot().last_step(), 2U);
+  EXPECT_TRUE(imported.replace());
+  EXPECT_EQ(imported.writer_token(), "w1");
+  EXPECT_EQ(layer.last_step(), 2U);
+  EXPECT_EQ(layer.open_steps(), 0U);
+  EXPECT_EQ(layer.Forward({.x = Floats({4})})->step, 3U);
+  EXPECT_EQ(forwards_.back().acknowledged_step(), 2U);
+  EXPECT_EQ(forwards_.back().writer_token(), "w1");
+}
+
+TEST_F(LayerTest, AFailedRestoreChangesNothing) {
+  EXPECT_CALL(*connection_, ImportSession)
+      .WillOnce(Return(
+          ServerError(absl::StatusCode::kInvalidArgument, "BAD_SNAPSHOT")));
+  Layer layer = MakeLayer();
+  EXPECT_THAT(layer.Forward({.x = Floats({1})}), IsOk());
+  EXPECT_THAT(
+      layer.Restore({}),
+      HasCodeAndReason(absl::StatusCode::kInvalidArgument, "BAD_SNAPSHOT"));
+  EXPECT_EQ(layer.last_step(), 1U);
+  EXPECT_EQ(layer.open_steps(), 1U);
 }
 
 TEST_F(LayerTest, ForwardsOfManyThreadsTakeOneStepEach) {

@@ -102,6 +102,10 @@ void AddBackwardCommand(const CommandRegistry& registry) {
       ->required();
   command->add_option("--acknowledged-step", args.acknowledged_step,
                       "the last step whose reply was seen");
+  command
+      ->add_option("--writer-token", args.writer_token,
+                   "of `bn session acquire`")
+      ->envname(EnvironmentName("--writer-token"));
   AddInputOptions(*command, kRoles, options->inputs);
   AddDestinationOptions(*command, options->destination);
   command->callback([options, registry] {

@@ -141,8 +141,8 @@ class Demo {
 
 absl::StatusOr<int> RunAtTerminal(const DemoOptions& options,
                                   const GlobalOptions& global) {
-  // Whether there is a server is told soon; one that goes away while the network
-  // learns may come back.
+  // Whether there is a server is told soon; one that goes away while the
+  // network learns may come back.
   const auto impatient = Connect(global);
   if (!impatient.ok()) return impatient.status();
   const auto health = impatient->CheckHealth();

@@ -34,6 +34,16 @@ constexpr Advice kAdvice[] = {
      "try again when it is back, or name another with --server"},
     {"SESSION_NOT_FOUND",
      "`bn session list` shows those there are, `bn session create` makes one"},
+    {"FENCED",
+     "another run has acquired the session: stop this one, or acquire it again "
+     "if the other is the one that should stop"},
+    {"SESSION_EXISTS",
+     "choose another name, or set the existing one with --replace"},
+    {"BAD_SNAPSHOT", "the file was changed or damaged: export it again"},
+    {"NEWER_FORMAT", "a newer version wrote it: use that one"},
+    {"SESSION_DAMAGED",
+     "delete it, or set it from a checkpoint: `bn session import --replace`"},
+    {"STORE_FAILED", "try again; the server's log says what its disk does"},
     {"CONFIG_DIFFERS",
      "`bn session show NAME` shows its configuration; delete it, or choose "
      "another name"},

@@ -125,6 +125,10 @@ void AddForwardCommand(const CommandRegistry& registry) {
                       "the step to take or to repeat (the next)");
   command->add_option("--acknowledged-step", args.acknowledged_step,
                       "the last step whose reply was seen");
+  command
+      ->add_option("--writer-token", args.writer_token,
+                   "of `bn session acquire`")
+      ->envname(EnvironmentName("--writer-token"));
   command->add_option("--new-weight", args.new_weight,
                       "of this batch in the running statistics");
   AddInputOptions(*command, kRoles, options->inputs);

@@ -121,8 +121,16 @@ absl::StatusOr<Parts> Split(std::string_view bytes) {
   return Parts{bytes.substr(begin, length), bytes.substr(begin + length)};
 }
 
-absl::Status CheckSize(const NpyHeader& header, Dtype dtype,
-                       std::size_t actual) {
+absl::StatusOr<IntegerType> IntegerTypeOf(std::string_view descr) {
+  if (descr == "|u1") return IntegerType::kU8;
+  if (descr == "<i8" || descr == ">i8") return IntegerType::kI64;
+  return Unusable(descr, "whole numbers are int64",
+                  "convert before saving: numpy.int64(n)");
+}
+
+// `type` is how messages name an element of `width` bytes.
+absl::Status CheckSize(const NpyHeader& header, std::string_view type,
+                       std::size_t width, std::size_t actual) {
   constexpr std::int64_t kMostElements = std::int64_t{1} << 60;
   const auto count = ElementCount(header.shape);
   if (!count || *count > kMostElements) {
@@ -130,13 +138,12 @@ absl::Status CheckSize(const NpyHeader& header, Dtype dtype,
                                  ShapeText(header.shape)),
                      "", "write it again with numpy.save"});
   }
-  const std::size_t expected =
-      static_cast<std::size_t>(*count) * BytesPerElement(dtype);
+  const std::size_t expected = static_cast<std::size_t>(*count) * width;
   if (expected == actual) return absl::OkStatus();
   return ToStatus(
       {fmt::format("{} bytes of elements, expected {}", actual, expected),
        fmt::format("shape {} of {} takes {} bytes", ShapeText(header.shape),
-                   NameOf(dtype), expected),
+                   type, expected),
        actual < expected ? "the file was cut short: copy or write it again"
                          : "bytes follow the array: write it again"});
 }
@@ -175,13 +182,12 @@ void SwapBytes(std::string& data, std::size_t width) {
 }
 
 std::string RowMajorLittleEndian(std::string_view elements,
-                                 const NpyHeader& header,
-                                 const ElementType& type) {
-  const std::size_t width = BytesPerElement(type.dtype);
+                                 const NpyHeader& header, std::size_t width,
+                                 bool big_endian) {
   std::string data = header.fortran_order && header.shape.size() > 1
                          ? FromColumnMajor(elements, header.shape, width)
                          : std::string(elements);
-  if (type.big_endian) SwapBytes(data, width);
+  if (big_endian) SwapBytes(data, width);
   return data;
 }
 
@@ -196,6 +202,23 @@ std::string_view DescrOf(Dtype dtype) {
   }
 }
 
+std::string Encode(std::string_view descr, std::span<const std::int64_t> shape,
+                   std::string_view data) {
+  const std::string_view comma = shape.size() == 1 ? "," : "";
+  std::string header = fmt::format(
+      "{{'descr': '{}', 'fortran_order': False, 'shape': ({}{}), }}", descr,
+      fmt::join(shape, ", "), comma);
+  const std::size_t unpadded = kMagic.size() + 4 + header.size() + 1;
+  header.append((kAlignment - unpadded % kAlignment) % kAlignment, ' ');
+  header += '\n';
+  std::string bytes(kMagic);
+  bytes += {'\x01', '\x00', static_cast<char>(header.size() & 0xFF),
+            static_cast<char>(header.size() >> 8)};
+  bytes += header;
+  bytes += data;
+  return bytes;
+}
+
 }  // namespace
 
 absl::StatusOr<Tensor> ParseNpy(std::string_view bytes,
@@ -206,10 +229,29 @@ absl::StatusOr<Tensor> ParseNpy(std::string_view bytes,
   if (!header.ok()) return header.status();
   const auto type = TypeOf(header->descr, unnamed);
   if (!type.ok()) return type.status();
-  absl::Status size = CheckSize(*header, type->dtype, parts->elements.size());
+  const std::size_t width = BytesPerElement(type->dtype);
+  absl::Status size =
+      CheckSize(*header, NameOf(type->dtype), width, parts->elements.size());
   if (!size.ok()) return size;
-  std::string data = RowMajorLittleEndian(parts->elements, *header, *type);
+  std::string data =
+      RowMajorLittleEndian(parts->elements, *header, width, type->big_endian);
   return Tensor{type->dtype, std::move(header->shape), std::move(data)};
+}
+
+absl::StatusOr<IntegerArray> ParseIntegerNpy(std::string_view bytes) {
+  const auto parts = Split(bytes);
+  if (!parts.ok()) return parts.status();
+  auto header = ParseNpyHeader(parts->header);
+  if (!header.ok()) return header.status();
+  const auto type = IntegerTypeOf(header->descr);
+  if (!type.ok()) return type.status();
+  const std::size_t width = BytesPerElement(*type);
+  absl::Status size =
+      CheckSize(*header, header->descr, width, parts->elements.size());
+  if (!size.ok()) return size;
+  std::string data = RowMajorLittleEndian(parts->elements, *header, width,
+                                          header->descr == ">i8");
+  return IntegerArray{*type, std::move(header->shape), std::move(data)};
 }
 
 absl::StatusOr<std::string> EncodeNpy(const Tensor& tensor) {
@@ -218,17 +260,12 @@ absl::StatusOr<std::string> EncodeNpy(const Tensor& tensor) {
                      "NumPy has no name for it and reads it as raw bytes",
                      "write a .safetensors file"});
   }
-  const std::string_view comma = tensor.shape.size() == 1 ? "," : "";
-  std::string header = fmt::format(
-      "{{'descr': '{}', 'fortran_order': False, 'shape': ({}{}), }}",
-      DescrOf(tensor.dtype), fmt::join(tensor.shape, ", "), comma);
-  const std::size_t unpadded = kMagic.size() + 4 + header.size() + 1;
-  header.append((kAlignment - unpadded % kAlignment) % kAlignment, ' ');
-  header += '\n';
-  std::string bytes(kMagic);
-  bytes += {'\x01', '\x00', static_cast<char>(header.size() & 0xFF),
-            static_cast<char>(header.size() >> 8)};
-  return bytes + header + tensor.data;
+  return Encode(DescrOf(tensor.dtype), tensor.shape, tensor.data);
+}
+
+std::string EncodeNpy(const IntegerArray& array) {
+  const bool bytes = array.type == IntegerType::kU8;
+  return Encode(bytes ? "|u1" : "<i8", array.shape, array.data);
 }
 
 }  // namespace batchnorm::cli

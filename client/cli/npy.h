@@ -14,6 +14,7 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
+#include "client/cli/integer_array.h"
 #include "proto/wire/tensor.h"
 
 namespace batchnorm::cli {
@@ -24,9 +25,15 @@ namespace batchnorm::cli {
 absl::StatusOr<Tensor> ParseNpy(std::string_view bytes,
                                 std::optional<Dtype> unnamed = std::nullopt);
 
+// Reads '|u1', '<i8' and '>i8', in C or Fortran order.
+absl::StatusOr<IntegerArray> ParseIntegerNpy(std::string_view bytes);
+
 // Version 1.0, little-endian, C order, elements aligned to 64 bytes: what
 // numpy.save writes. bf16 is refused, since the format has no name for it.
 absl::StatusOr<std::string> EncodeNpy(const Tensor& tensor);
+
+// The same of whole numbers; never fails.
+std::string EncodeNpy(const IntegerArray& array);
 
 }  // namespace batchnorm::cli
 

@@ -125,14 +125,32 @@ absl::StatusOr<std::string> Expand(zip_t* zip, const Entry& entry,
   }
 }
 
-absl::StatusOr<Tensor> ReadMember(zip_t* zip, const Entry& entry,
-                                  std::optional<Dtype> dtype,
-                                  std::uint64_t most, std::uint64_t& expanded) {
+absl::Status Decode(const std::string& name, std::string_view data,
+                    const ReadOptions& options, Archive& archive) {
+  if (WantsIntegers(options, name)) {
+    auto integers = ParseIntegerNpy(data);
+    if (!integers.ok()) return integers.status();
+    archive.integers.push_back({name, *std::move(integers)});
+    return absl::OkStatus();
+  }
+  auto tensor = ParseNpy(data, options.dtype);
+  if (!tensor.ok()) return tensor.status();
+  archive.tensors.push_back({name, *std::move(tensor)});
+  return absl::OkStatus();
+}
+
+absl::Status ReadMember(zip_t* zip, const Entry& entry,
+                        const ReadOptions& options, std::uint64_t most,
+                        std::uint64_t& expanded, Archive& archive) {
+  if (!Wants(options, entry.name)) {
+    archive.skipped.push_back(entry.name);
+    return absl::OkStatus();
+  }
   const auto data = Expand(zip, entry, most, expanded);
   if (!data.ok()) return data.status();
-  auto tensor = ParseNpy(*data, dtype);
-  if (tensor.ok()) return tensor;
-  return Of(fmt::format("member '{}'", entry.name), tensor.status());
+  const absl::Status decoded = Decode(entry.name, *data, options, archive);
+  if (decoded.ok()) return decoded;
+  return Of(fmt::format("member '{}'", entry.name), decoded);
 }
 
 // Date and time of MS-DOS: 1 January 1980, midnight.
@@ -170,15 +188,42 @@ absl::StatusOr<std::string> ReadAll(zip_source_t* source) {
   return NotWritten("the archive could not be read back");
 }
 
-absl::StatusOr<std::vector<std::string>> EncodeMembers(
+// A .npy file and the name it has in the archive.
+struct Member {
+  std::string name;
+  std::string bytes;
+};
+
+absl::StatusOr<std::vector<Member>> MembersOf(
     std::span<const NamedTensor> tensors) {
-  std::vector<std::string> members;
+  std::vector<Member> members;
   for (const NamedTensor& named : tensors) {
     auto bytes = EncodeNpy(named.tensor);
     if (!bytes.ok()) return Of(named.name, bytes.status());
-    members.push_back(*std::move(bytes));
+    members.push_back({named.name, *std::move(bytes)});
   }
   return members;
+}
+
+absl::StatusOr<std::string> Encode(const std::vector<Member>& members) {
+  zip_error_t error;
+  zip_error_init(&error);
+  ZipSource archive(zip_source_buffer_create(nullptr, 0, 0, &error));
+  if (archive == nullptr) return NotWritten(zip_error_strerror(&error));
+  zip_source_keep(archive.get());  // zip_close gives its reference back
+  Zip zip(zip_open_from_source(archive.get(), ZIP_TRUNCATE, &error));
+  if (zip == nullptr) {
+    zip_source_free(archive.get());
+    return NotWritten(zip_error_strerror(&error));
+  }
+  for (const Member& member : members) {
+    if (!AddMember(zip.get(), member.name, member.bytes)) {
+      return NotWritten(zip_strerror(zip.get()));
+    }
+  }
+  if (zip_close(zip.get()) < 0) return NotWritten(zip_strerror(zip.get()));
+  [[maybe_unused]] auto* const taken = zip.release();
+  return ReadAll(archive.get());
 }
 
 }  // namespace
@@ -198,38 +243,26 @@ absl::StatusOr<Archive> ParseNpz(std::string_view bytes,
   std::uint64_t expanded = 0;
   Archive archive;
   for (const Entry& entry : *entries) {
-    if (!Wants(options, entry.name)) {
-      archive.skipped.push_back(entry.name);
-      continue;
-    }
-    auto tensor = ReadMember(zip->get(), entry, options.dtype, most, expanded);
-    if (!tensor.ok()) return tensor.status();
-    archive.tensors.push_back({entry.name, *std::move(tensor)});
+    absl::Status read =
+        ReadMember(zip->get(), entry, options, most, expanded, archive);
+    if (!read.ok()) return read;
   }
   return archive;
 }
 
 absl::StatusOr<std::string> EncodeNpz(std::span<const NamedTensor> tensors) {
-  const auto members = EncodeMembers(tensors);
+  const auto members = MembersOf(tensors);
   if (!members.ok()) return members.status();
-  zip_error_t error;
-  zip_error_init(&error);
-  ZipSource archive(zip_source_buffer_create(nullptr, 0, 0, &error));
-  if (archive == nullptr) return NotWritten(zip_error_strerror(&error));
-  zip_source_keep(archive.get());  // zip_close gives its reference back
-  Zip zip(zip_open_from_source(archive.get(), ZIP_TRUNCATE, &error));
-  if (zip == nullptr) {
-    zip_source_free(archive.get());
-    return NotWritten(zip_error_strerror(&error));
+  return Encode(*members);
+}
+
+absl::StatusOr<std::string> EncodeNpz(const Archive& archive) {
+  auto members = MembersOf(archive.tensors);
+  if (!members.ok()) return members.status();
+  for (const NamedIntegers& named : archive.integers) {
+    members->push_back({named.name, EncodeNpy(named.array)});
   }
-  for (std::size_t i = 0; i < tensors.size(); ++i) {
-    if (!AddMember(zip.get(), tensors[i].name, (*members)[i])) {
-      return NotWritten(zip_strerror(zip.get()));
-    }
-  }
-  if (zip_close(zip.get()) < 0) return NotWritten(zip_strerror(zip.get()));
-  [[maybe_unused]] auto* const taken = zip.release();
-  return ReadAll(archive.get());
+  return Encode(*members);
 }
 
 }  // namespace batchnorm::cli

@@ -20,12 +20,17 @@ namespace batchnorm::cli {
 // deflate by less, and constant arrays are rarely larger.
 std::uint64_t MostExpandedBytes(std::uint64_t archive_bytes);
 
-// Members that are not .npy files are skipped, as numpy.load does.
+// Members that are not .npy files are skipped, as numpy.load does; those that
+// the options say so of are read as integers.
 absl::StatusOr<Archive> ParseNpz(std::string_view bytes,
                                  const ReadOptions& options = {});
 
 // Stored, not deflated, and dated 1980: the same tensors give the same bytes.
 absl::StatusOr<std::string> EncodeNpz(std::span<const NamedTensor> tensors);
+
+// The same of tensors and integers. REQUIRES: metadata is empty, since an npz
+// has no place for it.
+absl::StatusOr<std::string> EncodeNpz(const Archive& archive);
 
 }  // namespace batchnorm::cli
 

@@ -3,8 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
+#include <map>
 #include <nlohmann/json.hpp>
-#include <numeric>
 #include <optional>
 #include <utility>
 
@@ -30,6 +31,16 @@ std::optional<Dtype> DtypeOfType(std::string_view name) {
 std::string_view TypeName(Dtype dtype) {
   constexpr std::string_view kNames[] = {"F16", "BF16", "F32", "F64"};
   return kNames[static_cast<std::size_t>(dtype)];
+}
+
+std::optional<IntegerType> IntegerTypeOfType(std::string_view name) {
+  if (name == "U8") return IntegerType::kU8;
+  if (name == "I64") return IntegerType::kI64;
+  return std::nullopt;
+}
+
+std::string_view TypeName(IntegerType type) {
+  return type == IntegerType::kU8 ? "U8" : "I64";
 }
 
 std::uint64_t LittleEndian(std::string_view bytes) {
@@ -96,38 +107,93 @@ absl::Status UnusableType(const SafetensorsEntry& entry) {
                    "convert before saving: tensor.to(torch.float32)"});
 }
 
+absl::Status WrongSize(const SafetensorsEntry& entry) {
+  return MalformedSafetensors(fmt::format(
+      "tensor '{}' has {} bytes, which are not shape {} of {}", entry.name,
+      entry.end - entry.begin, ShapeText(entry.shape), entry.dtype));
+}
+
+std::string BytesOf(const SafetensorsEntry& entry, std::string_view elements) {
+  return std::string(elements.substr(entry.begin, entry.end - entry.begin));
+}
+
 absl::StatusOr<Tensor> ReadTensor(const SafetensorsEntry& entry,
                                   std::string_view elements) {
   const auto dtype = DtypeOfType(entry.dtype);
   if (!dtype) return UnusableType(entry);
+  Tensor tensor{*dtype, entry.shape, BytesOf(entry, elements)};
+  if (!IsComplete(tensor)) return WrongSize(entry);
+  return tensor;
+}
+
+absl::StatusOr<IntegerArray> ReadIntegers(const SafetensorsEntry& entry,
+                                          std::string_view elements) {
+  const auto type = IntegerTypeOfType(entry.dtype);
+  if (!type) {
+    return ToStatus({fmt::format("tensor '{}' has elements of type '{}'",
+                                 entry.name, entry.dtype),
+                     "whole numbers are I64", "save it as torch.int64"});
+  }
   const std::uint64_t size = entry.end - entry.begin;
-  Tensor tensor{*dtype, entry.shape,
-                std::string(elements.substr(entry.begin, size))};
-  if (IsComplete(tensor)) return tensor;
-  return MalformedSafetensors(
-      fmt::format("tensor '{}' has {} bytes, which are not shape {} of {}",
-                  entry.name, size, ShapeText(entry.shape), entry.dtype));
+  const std::uint64_t width = BytesPerElement(*type);
+  const auto count = ElementCount(entry.shape);
+  if (!count || size % width != 0 ||
+      static_cast<std::uint64_t>(*count) != size / width) {
+    return WrongSize(entry);
+  }
+  return IntegerArray{*type, entry.shape, BytesOf(entry, elements)};
 }
 
-std::vector<const NamedTensor*> LargestElementsFirst(
-    std::span<const NamedTensor> tensors) {
-  std::vector<const NamedTensor*> sorted;
-  sorted.reserve(tensors.size());
-  for (const NamedTensor& named : tensors) sorted.push_back(&named);
-  std::stable_sort(sorted.begin(), sorted.end(), [](auto* a, auto* b) {
-    return BytesPerElement(a->tensor.dtype) > BytesPerElement(b->tensor.dtype);
-  });
-  return sorted;
+absl::Status ReadMember(const SafetensorsEntry& entry,
+                        std::string_view elements, const ReadOptions& options,
+                        Archive& archive) {
+  if (!Wants(options, entry.name)) {
+    archive.skipped.push_back(entry.name);
+    return absl::OkStatus();
+  }
+  if (WantsIntegers(options, entry.name)) {
+    auto integers = ReadIntegers(entry, elements);
+    if (!integers.ok()) return integers.status();
+    archive.integers.push_back({entry.name, *std::move(integers)});
+    return absl::OkStatus();
+  }
+  auto tensor = ReadTensor(entry, elements);
+  if (!tensor.ok()) return tensor.status();
+  archive.tensors.push_back({entry.name, *std::move(tensor)});
+  return absl::OkStatus();
 }
 
-std::string HeaderOf(const std::vector<const NamedTensor*>& tensors) {
+// A tensor or an integer array, as it is about to be laid out.
+struct Item {
+  std::string_view name;
+  std::string_view type;
+  std::size_t element_size;
+  std::span<const std::int64_t> shape;
+  std::string_view data;
+};
+
+Item ItemOf(const NamedTensor& named) {
+  const Tensor& tensor = named.tensor;
+  return {named.name, TypeName(tensor.dtype), BytesPerElement(tensor.dtype),
+          tensor.shape, tensor.data};
+}
+
+Item ItemOf(const NamedIntegers& named) {
+  const IntegerArray& array = named.array;
+  return {named.name, TypeName(array.type), BytesPerElement(array.type),
+          array.shape, array.data};
+}
+
+std::string HeaderOf(const std::vector<Item>& items,
+                     const std::map<std::string, std::string>& metadata) {
   auto header = nlohmann::ordered_json::object();
+  if (!metadata.empty()) header["__metadata__"] = metadata;
   std::size_t position = 0;
-  for (const NamedTensor* named : tensors) {
-    const std::size_t end = position + named->tensor.data.size();
-    auto& entry = header[named->name];
-    entry["dtype"] = TypeName(named->tensor.dtype);
-    entry["shape"] = named->tensor.shape;
+  for (const Item& item : items) {
+    const std::size_t end = position + item.data.size();
+    auto& entry = header[std::string(item.name)];
+    entry["dtype"] = item.type;
+    entry["shape"] = item.shape;
     entry["data_offsets"] = {position, end};
     position = end;
   }
@@ -144,36 +210,47 @@ std::string LittleEndianBytes(std::uint64_t value) {
   return bytes;
 }
 
+std::string Encode(std::vector<Item> items,
+                   const std::map<std::string, std::string>& metadata) {
+  std::ranges::stable_sort(items, std::ranges::greater(), &Item::element_size);
+  const std::string header = HeaderOf(items, metadata);
+  std::string bytes = LittleEndianBytes(header.size()) + header;
+  for (const Item& item : items) bytes += item.data;
+  return bytes;
+}
+
 }  // namespace
 
 absl::StatusOr<Archive> ParseSafetensors(std::string_view bytes,
                                          const ReadOptions& options) {
   const auto parts = Split(bytes);
   if (!parts.ok()) return parts.status();
-  const auto entries = ParseSafetensorsHeader(parts->header);
-  if (!entries.ok()) return entries.status();
-  absl::Status sound = CheckCoverage(*entries, parts->elements.size());
+  auto header = ParseSafetensorsHeader(parts->header);
+  if (!header.ok()) return header.status();
+  absl::Status sound = CheckCoverage(header->entries, parts->elements.size());
   if (!sound.ok()) return sound;
   Archive archive;
-  for (const SafetensorsEntry& entry : *entries) {
-    if (!Wants(options, entry.name)) {
-      archive.skipped.push_back(entry.name);
-      continue;
-    }
-    auto tensor = ReadTensor(entry, parts->elements);
-    if (!tensor.ok()) return tensor.status();
-    archive.tensors.push_back({entry.name, *std::move(tensor)});
+  archive.metadata = std::move(header->metadata);
+  for (const SafetensorsEntry& entry : header->entries) {
+    absl::Status read = ReadMember(entry, parts->elements, options, archive);
+    if (!read.ok()) return read;
   }
   return archive;
 }
 
 absl::StatusOr<std::string> EncodeSafetensors(
     std::span<const NamedTensor> tensors) {
-  const auto sorted = LargestElementsFirst(tensors);
-  const std::string header = HeaderOf(sorted);
-  std::string bytes = LittleEndianBytes(header.size()) + header;
-  for (const NamedTensor* named : sorted) bytes += named->tensor.data;
-  return bytes;
+  std::vector<Item> items;
+  items.reserve(tensors.size());
+  for (const NamedTensor& named : tensors) items.push_back(ItemOf(named));
+  return Encode(std::move(items), {});
+}
+
+absl::StatusOr<std::string> EncodeSafetensors(const Archive& archive) {
+  std::vector<Item> items;
+  for (const auto& named : archive.tensors) items.push_back(ItemOf(named));
+  for (const auto& named : archive.integers) items.push_back(ItemOf(named));
+  return Encode(std::move(items), archive.metadata);
 }
 
 }  // namespace batchnorm::cli

@@ -19,8 +19,9 @@
 
 namespace batchnorm::cli {
 
-// F16, BF16, F32 and F64 are read; a member of another type is an error only
-// if it is wanted. Keys that stand twice are an error.
+// F16, BF16, F32 and F64 are read as tensors, U8 and I64 as integers where the
+// options say so; a member of another type is an error only if it is wanted.
+// Keys that stand twice are an error.
 absl::StatusOr<Archive> ParseSafetensors(std::string_view bytes,
                                          const ReadOptions& options = {});
 
@@ -28,6 +29,9 @@ absl::StatusOr<Archive> ParseSafetensors(std::string_view bytes,
 // REQUIRES: names are distinct, valid UTF-8.
 absl::StatusOr<std::string> EncodeSafetensors(
     std::span<const NamedTensor> tensors);
+
+// The same of all that the archive holds. REQUIRES: metadata is valid UTF-8.
+absl::StatusOr<std::string> EncodeSafetensors(const Archive& archive);
 
 }  // namespace batchnorm::cli
 

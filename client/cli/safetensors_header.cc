@@ -22,7 +22,9 @@ constexpr std::uint64_t kMostSize =
 // memory within the size of the text whatever its nesting.
 class HeaderReader : public nlohmann::json_sax<json> {
  public:
-  std::vector<SafetensorsEntry> TakeEntries() { return std::move(entries_); }
+  SafetensorsHeader TakeHeader() {
+    return {std::move(entries_), std::move(metadata_)};
+  }
   const std::string& problem() const { return problem_; }
 
   bool null() override { return Refuse("null"); }
@@ -47,7 +49,7 @@ class HeaderReader : public nlohmann::json_sax<json> {
   }
 
   bool string(string_t& value) override {
-    if (state_ == State::kMetadataValue) return Go(State::kMetadata);
+    if (state_ == State::kMetadataValue) return TakeMetadata(value);
     if (state_ != State::kDtype) return Refuse("a string");
     entry().dtype = value;
     return Go(State::kEntry);
@@ -66,7 +68,7 @@ class HeaderReader : public nlohmann::json_sax<json> {
       return false;
     }
     if (state_ == State::kNames) return BeginName(name);
-    if (state_ == State::kMetadata) return Go(State::kMetadataValue);
+    if (state_ == State::kMetadata) return BeginMetadata(name);
     return BeginField(name);
   }
 
@@ -139,6 +141,16 @@ class HeaderReader : public nlohmann::json_sax<json> {
     return Go(State::kBeforeEntry);
   }
 
+  bool BeginMetadata(const std::string& key) {
+    metadata_key_ = key;
+    return Go(State::kMetadataValue);
+  }
+
+  bool TakeMetadata(const std::string& value) {
+    metadata_[metadata_key_] = value;
+    return Go(State::kMetadata);
+  }
+
   bool BeginField(const std::string& name) {
     if (name == "dtype") return Go(State::kDtype);
     if (name == "shape") return Go(State::kBeforeShape);
@@ -153,6 +165,8 @@ class HeaderReader : public nlohmann::json_sax<json> {
   int offsets_ = 0;
   std::string problem_;
   std::vector<SafetensorsEntry> entries_;
+  std::string metadata_key_;
+  std::map<std::string, std::string> metadata_;
 };
 
 }  // namespace
@@ -164,13 +178,13 @@ absl::Status MalformedSafetensors(std::string_view what) {
                    "copy it again, or write it again with safetensors.save"});
 }
 
-absl::StatusOr<std::vector<SafetensorsEntry>> ParseSafetensorsHeader(
+absl::StatusOr<SafetensorsHeader> ParseSafetensorsHeader(
     std::string_view text) {
   HeaderReader reader;
   if (!json::sax_parse(text.begin(), text.end(), &reader)) {
     return MalformedSafetensors(reader.problem());
   }
-  return reader.TakeEntries();
+  return reader.TakeHeader();
 }
 
 }  // namespace batchnorm::cli

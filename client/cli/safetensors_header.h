@@ -3,6 +3,7 @@
 #define BATCHNORMD_CLIENT_CLI_SAFETENSORS_HEADER_H_
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,10 +21,13 @@ struct SafetensorsEntry {
   std::uint64_t end = 0;
 };
 
-// Entries in the order of the header, names distinct; __metadata__ is dropped.
-// Pure and thread-safe.
-absl::StatusOr<std::vector<SafetensorsEntry>> ParseSafetensorsHeader(
-    std::string_view json);
+struct SafetensorsHeader {
+  std::vector<SafetensorsEntry> entries;  // in the order of the header
+  std::map<std::string, std::string> metadata;
+};
+
+// Names and keys of metadata are distinct. Pure and thread-safe.
+absl::StatusOr<SafetensorsHeader> ParseSafetensorsHeader(std::string_view json);
 
 absl::Status MalformedSafetensors(std::string_view what);
 

@@ -13,6 +13,7 @@
 #include "client/cli/name_option.h"
 #include "client/cli/output.h"
 #include "client/cli/session_view.h"
+#include "client/cli/snapshot_command.h"
 
 namespace batchnorm::cli {
 namespace {
@@ -21,6 +22,7 @@ constexpr char kExamples[] =
     "  bn session create enc/bn1 --channels 64 --preset torch\n"
     "  bn session show enc/bn1\n"
     "  bn session list --prefix enc/ --format json\n"
+    "  bn session export enc/bn1 bn1.safetensors\n"
     "  bn session delete enc/bn1\n";
 
 struct CreateOptions {
@@ -175,13 +177,14 @@ void AddDelete(CLI::App& session, const CommandRegistry& registry) {
 }  // namespace
 
 void AddSessionCommand(const CommandRegistry& registry) {
-  CLI::App* const session =
-      AddSubcommand(registry.app, "session",
-                    "Lists, creates, shows and deletes sessions", kExamples);
+  CLI::App* const session = AddSubcommand(
+      registry.app, "session",
+      "Lists, creates, shows, moves and deletes sessions", kExamples);
   session->require_subcommand(1);
   AddCreate(*session, registry);
   AddShow(*session, registry);
   AddList(*session, registry);
+  AddSnapshotCommands(*session, registry);
   AddDelete(*session, registry);
 }
 

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "absl/time/time.h"
+#include "client/cli/config_json.h"
 #include "client/cli/tensor_text.h"
 
 namespace batchnorm::cli {
@@ -21,24 +22,6 @@ using nlohmann::ordered_json;
 constexpr std::size_t kSparkColumns = 40;
 constexpr std::array<std::string_view, 8> kBars = {"▁", "▂", "▃", "▄",
                                                    "▅", "▆", "▇", "█"};
-
-std::string_view NameOf(client::DegeneratePolicy policy) {
-  constexpr std::string_view kNames[] = {"reject", "unit", "ieee"};
-  return kNames[static_cast<std::size_t>(policy)];
-}
-
-std::string_view NameOf(client::GradientReduction reduction) {
-  constexpr std::string_view kNames[] = {"local", "sum", "mean"};
-  return kNames[static_cast<std::size_t>(reduction)];
-}
-
-std::string_view NameOf(client::KeptInputPolicy policy) {
-  return policy == client::KeptInputPolicy::kKeep ? "keep" : "discard";
-}
-
-std::string_view NameOf(client::NonFinitePolicy policy) {
-  return policy == client::NonFinitePolicy::kReject ? "reject" : "propagate";
-}
 
 std::string AveragingOf(const client::Normalization& constants) {
   if (!constants.new_weight) return "cumulative";
@@ -95,27 +78,6 @@ std::string_view BarOf(double value, double least, double most) {
   const long top = static_cast<long>(kBars.size()) - 1;
   return kBars[static_cast<std::size_t>(
       std::lround(share * static_cast<double>(top)))];
-}
-
-ordered_json JsonOf(const client::SessionConfig& config) {
-  const client::Normalization& constants = config.normalization;
-  ordered_json json;
-  json["channels"] = config.channels;
-  json["channel_axes"] = constants.channel_axes;
-  json["eps"] = JsonNumber(constants.eps);
-  if (constants.new_weight) {
-    json["new_weight"] = JsonNumber(*constants.new_weight);
-  } else {
-    json["cumulative"] = true;
-  }
-  json["running_ddof"] = constants.running_ddof;
-  json["degenerate_policy"] = NameOf(constants.degenerate_policy);
-  json["world_size"] = config.world_size;
-  json["step_window"] = config.step_window;
-  json["gradient_reduction"] = NameOf(config.gradient_reduction);
-  json["kept_input_policy"] = NameOf(config.kept_input_policy);
-  json["non_finite_policy"] = NameOf(config.non_finite_policy);
-  return json;
 }
 
 ordered_json JsonOf(const client::SessionCounters& counters) {

@@ -39,6 +39,18 @@ class AlteringConnection : public client::Connection {
       const v1::UpdateSessionRequest& request) override {
     return real_->UpdateSession(request);
   }
+  absl::StatusOr<v1::AcquireSessionResponse> AcquireSession(
+      const v1::AcquireSessionRequest& request) override {
+    return real_->AcquireSession(request);
+  }
+  absl::StatusOr<v1::ExportSessionResponse> ExportSession(
+      const v1::ExportSessionRequest& request) override {
+    return real_->ExportSession(request);
+  }
+  absl::StatusOr<v1::ImportSessionResponse> ImportSession(
+      const v1::ImportSessionRequest& request) override {
+    return real_->ImportSession(request);
+  }
   absl::StatusOr<v1::DeleteSessionResponse> DeleteSession(
       const v1::DeleteSessionRequest& request) override {
     return real_->DeleteSession(request);

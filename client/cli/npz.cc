@@ -148,7 +148,7 @@ absl::Status ReadMember(zip_t* zip, const Entry& entry,
   }
   const auto data = Expand(zip, entry, most, expanded);
   if (!data.ok()) return data.status();
-  const absl::Status decoded = Decode(entry.name, *data, options, archive);
+  absl::Status decoded = Decode(entry.name, *data, options, archive);
   if (decoded.ok()) return decoded;
   return Of(fmt::format("member '{}'", entry.name), decoded);
 }

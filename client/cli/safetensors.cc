@@ -248,6 +248,7 @@ absl::StatusOr<std::string> EncodeSafetensors(
 
 absl::StatusOr<std::string> EncodeSafetensors(const Archive& archive) {
   std::vector<Item> items;
+  items.reserve(archive.tensors.size() + archive.integers.size());
   for (const auto& named : archive.tensors) items.push_back(ItemOf(named));
   for (const auto& named : archive.integers) items.push_back(ItemOf(named));
   return Encode(std::move(items), archive.metadata);

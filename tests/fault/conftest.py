@@ -1,5 +1,5 @@
-"""Fixtures of the fault tests. BN_FAULT_KILLS and BN_FAULT_CALLS make the two
-large scenarios larger than CI has time for."""
+"""Fixtures of the fault tests. --kills and --calls, or BN_FAULT_KILLS and
+BN_FAULT_CALLS, make the two large scenarios larger than CI has time for."""
 
 import os
 import pathlib
@@ -13,14 +13,29 @@ from servers import FaultyServer
 HERE = pathlib.Path(__file__).resolve().parent
 
 
-@pytest.fixture(scope="session")
-def kills():
-    return int(os.environ.get("BN_FAULT_KILLS", "200"))
+SIZES = {"kills": os.environ.get("BN_FAULT_KILLS", "200"),
+         "calls": os.environ.get("BN_FAULT_CALLS", "3000")}
+
+
+def pytest_addoption(parser):
+    for name, default in SIZES.items():
+        parser.addoption(f"--{name}", type=int, default=int(default),
+                         help=f"{name} of the large scenario ({default})")
+
+
+def size(request, name):
+    # The options are unknown where pytest met this file too late for them.
+    return request.config.getoption(name, default=int(SIZES[name]))
 
 
 @pytest.fixture(scope="session")
-def calls():
-    return int(os.environ.get("BN_FAULT_CALLS", "3000"))
+def kills(request):
+    return size(request, "kills")
+
+
+@pytest.fixture(scope="session")
+def calls(request):
+    return size(request, "calls")
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from batchnorm.v1 import normalization_pb2, tensor_pb2
 
 # [begin]
 AGAIN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED,
-         grpc.StatusCode.ABORTED)
+         grpc.StatusCode.CANCELLED, grpc.StatusCode.ABORTED)
 
 
 def call(method, request):

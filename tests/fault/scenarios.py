@@ -19,16 +19,17 @@ def end(trainers, threads):
         thread.join()
 
 
-def killed_at_random(server, reference, kills, before_start=None, **switches):
+def killed_at_random(server, reference, kills, before_start=None, faults="",
+                     **switches):
     """Kills the server again and again while clients train."""
     noise = random.Random(kills)
     trainers = [Trainer(server.address, name, **switches) for name in SESSIONS]
-    server.start()
+    server.start(faults)
     threads = in_threads(trainers)
     for _ in range(kills):
         time.sleep(noise.uniform(0.005, 0.06))
         server.kill() if before_start is None else before_start()
-        server.start()
+        server.start(faults)
     end(trainers, threads)
     return trainers, judge(trainers, reference, server.kills)
 
@@ -49,6 +50,64 @@ def killed_at(server, reference, failpoint, number):
     for thread in threads:
         thread.join()
     return trainers, judge(trainers, reference, server.kills)
+
+
+def commit_failed(server, reference, number, **switches):
+    """One transaction that writes nothing; its steps were applied in memory."""
+    server.start(f"fail_commit:{number}")
+    trainers = [Trainer(server.address, name, goal=12, **switches)
+                for name in SESSIONS[:2]]
+    for thread in in_threads(trainers):
+        thread.join()
+    return trainers, judge(trainers, reference)
+
+
+def acknowledged_by(trainers):
+    return [trainer.acknowledged for trainer in trainers]
+
+
+def await_progress(server, trainers, seconds=30):
+    """Until each has had one more step acknowledged. A server that has ended, or
+    still does, because of its disk is started again."""
+    before = acknowledged_by(trainers)
+    deadline = time.monotonic() + seconds
+    while any(now <= was
+              for now, was in zip(acknowledged_by(trainers), before)):
+        assert time.monotonic() < deadline, (before, acknowledged_by(trainers))
+        if server.process.poll() is not None:
+            server.start()
+        time.sleep(0.01)
+
+
+def disk_filled(server, reference, disk, kills):
+    """No room while clients train, then room again. Also returns how many
+    steps were acknowledged while there was none."""
+    server.start()
+    trainers = [Trainer(server.address, name) for name in SESSIONS]
+    threads = in_threads(trainers)
+    time.sleep(0.3)
+    await_progress(server, trainers)
+    disk.fill(server)
+    time.sleep(0.2)  # what was under way ends
+    before = sum(acknowledged_by(trainers))
+    time.sleep(0.5)
+    while_full = sum(acknowledged_by(trainers)) - before
+    if kills and server.process.poll() is None:
+        server.kill()
+    disk.free(server)
+    await_progress(server, trainers)
+    end(trainers, threads)
+    return trainers, judge(trainers, reference, server.kills), while_full
+
+
+def power_cut_after(server, reference, steps):
+    """One power failure when all is acknowledged and nothing under way."""
+    server.start()
+    trainer = Trainer(server.address, "a", goal=steps)
+    trainer.run()
+    server.cut_power()
+    server.start()
+    return trainer, judge([trainer], reference, server.kills)
 
 
 def replies_lost(server, reference, folder, drops, **switches):

@@ -24,14 +24,23 @@ def dial(address):
     return grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
 
 
+def beside_a_library(environment):
+    """ASAN_OPTIONS with which a sanitized server accepts LD_PRELOAD: it would
+    refuse to start where its own library is not the first."""
+    options = environment.get("ASAN_OPTIONS", "").split(":")
+    return ":".join([*filter(None, options), "verify_asan_link_order=0"])
+
+
 class FaultyServer:
     """One server after the other on one data directory and one address.
 
     `faults` is what BN_FAULT plans for the next start (tests/fault/plan.h);
-    `disk` are the variables of disk.c for every start.
+    `disk` are the variables of disk.c for every start; `prefix` is the command
+    that runs the server in surroundings of its own, if any.
     """
 
-    def __init__(self, bin_dir, folder, *flags, disk=None, library=None):
+    def __init__(self, bin_dir, folder, *flags, disk=None, library=None,
+                 prefix=()):
         self.program = bin_dir / "batchnormd_faulty"
         self.folder = pathlib.Path(folder)
         self.data = self.folder / "data"
@@ -40,13 +49,15 @@ class FaultyServer:
         self.flags = flags
         self.disk = disk or {}
         self.library = library
+        self.prefix = prefix
         self.process = None
         self.kills = 0
 
     def environment(self, faults):
         kept = {k: v for k, v in os.environ.items() if not k.startswith("BN_")}
         if self.library:
-            kept.update(self.disk, LD_PRELOAD=str(self.library))
+            kept.update(self.disk, LD_PRELOAD=str(self.library),
+                        ASAN_OPTIONS=beside_a_library(kept))
         return {**kept, "BN_FAULT": faults}
 
     def start(self, faults=""):
@@ -58,8 +69,9 @@ class FaultyServer:
         """Starts it without waiting: a plan may kill it at once."""
         ready = self.folder / "ready"
         ready.unlink(missing_ok=True)
-        command = [self.program, "--listen", self.address, "--port-file", ready,
-                   "--data-dir", self.data, "--drain-seconds", "0", *self.flags]
+        command = [*self.prefix, self.program, "--listen", self.address,
+                   "--port-file", ready, "--data-dir", self.data,
+                   "--drain-seconds", "0", *self.flags]
         log = open(self.folder / "log", "ab")
         self.process = subprocess.Popen(
             [str(word) for word in command], stdin=subprocess.DEVNULL,

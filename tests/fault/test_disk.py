@@ -7,8 +7,10 @@ import time
 import grpc
 import pytest
 
-from scenarios import SESSIONS, end, old_backup_restored, power_cut_at_random
+from scenarios import (SESSIONS, commit_failed, disk_filled, end,
+                       old_backup_restored, power_cut_at_random)
 from servers import FaultyServer
+from small_disk import FileSizeLimit, small_file_system
 from training import (Trainer, assert_nothing_went_wrong, in_threads, judge,
                       reason_of)
 
@@ -36,26 +38,71 @@ def test_a_power_failure_loses_nothing_that_was_acknowledged(
     assert_nothing_went_wrong(outcome, trainers)
 
 
+class Switch:
+    """disk.c's full disk, where every write fails and none is cut short."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def fill(self, _):
+        self.path.touch()
+
+    def free(self, _):
+        self.path.unlink()
+
+
+@pytest.fixture
+def small_disk(request, tmp_path):
+    data = tmp_path / "data"
+    disk = FileSizeLimit() if request.param == "limit" else small_file_system(data)
+    yield disk
+    disk.close()
+
+
 def test_a_full_disk_acknowledges_nothing_and_recovers(
-        bad_disk, reference, tmp_path):
-    bad_disk.start()
-    trainers = [Trainer(bad_disk.address, name) for name in SESSIONS]
-    threads = in_threads(trainers)
-    time.sleep(0.3)
-    (tmp_path / "full").touch()
-    time.sleep(0.1)  # what was under way ends
-    before = [trainer.acknowledged for trainer in trainers]
-    time.sleep(0.5)
-    assert [trainer.acknowledged for trainer in trainers] == before
-    assert bad_disk.process.poll() is None
-    (tmp_path / "full").unlink()
-    deadline = time.monotonic() + 30
-    while any(trainer.acknowledged <= was
-              for trainer, was in zip(trainers, before)):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    end(trainers, threads)
-    assert_nothing_went_wrong(judge(trainers, reference), trainers)
+        bad_disk, reference, tmp_path, report):
+    trainers, outcome, while_full = disk_filled(
+        bad_disk, reference, Switch(tmp_path / "full"), kills=False)
+    report(outcome)
+    assert while_full == 0
+    assert "the disk failed" not in bad_disk.log()
+    assert_nothing_went_wrong(outcome, trainers)
+
+
+@pytest.mark.parametrize("small_disk, kills", [
+    ("file system", False), ("file system", True), ("limit", False),
+], indirect=["small_disk"])
+def test_a_disk_without_room_acknowledges_nothing_and_recovers(
+        bin_dir, tmp_path, reference, report, small_disk, kills):
+    with FaultyServer(bin_dir, tmp_path, prefix=small_disk.prefix) as server:
+        trainers, outcome, while_full = disk_filled(
+            server, reference, small_disk, kills)
+        ended_by_itself = "the disk failed" in server.log()
+    report(outcome)
+    assert while_full == 0
+    # No room is not an I/O error: that one passes, and nobody restarts anything.
+    assert ended_by_itself == isinstance(small_disk, FileSizeLimit)
+    assert_nothing_went_wrong(outcome, trainers)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 8, 13])
+def test_a_transaction_that_fails_loses_and_doubles_nothing(
+        server, reference, report, number):
+    trainers, outcome = commit_failed(server, reference, number)
+    report(outcome)
+    attempts = sum(trainer.attempts for trainer in trainers)
+    # Each creates its session and asks for its final state once.
+    assert attempts > outcome.acknowledged + 2 * len(trainers)
+    assert_nothing_went_wrong(outcome, trainers)
+
+
+def test_a_transaction_that_fails_is_no_reply(server, reference):
+    trainers, _ = commit_failed(server, reference, 4, retries=False)
+    refused = [t.error for t in trainers if t.error is not None]
+    assert refused
+    for error in refused:
+        assert error.code() == grpc.StatusCode.UNAVAILABLE
+        assert reason_of(error) == "STORE_FAILED"
 
 
 def test_a_full_disk_is_said_to_be_full(bad_disk, tmp_path):
@@ -104,7 +151,8 @@ def flip_a_byte_of(session, data):
     path.write_bytes(content)
 
 
-def test_a_flipped_byte_costs_that_session_and_no_other(server, reference):
+def test_a_flipped_byte_costs_that_session_and_no_other(
+        server, reference, report):
     server.start()
     trainers = [Trainer(server.address, name, goal=10) for name in SESSIONS]
     for thread in in_threads(trainers):
@@ -122,14 +170,26 @@ def test_a_flipped_byte_costs_that_session_and_no_other(server, reference):
         trainer.goal = 20
     for thread in in_threads(trainers):
         thread.join()
-    assert_nothing_went_wrong(judge(trainers, reference), trainers)
+    outcome = judge(trainers, reference)
+    report(f"one session damaged, the others: {outcome}")
+    assert_nothing_went_wrong(outcome, trainers)
 
 
-def test_an_old_backup_is_never_a_silent_rollback(server, reference):
+def test_an_old_backup_is_never_a_silent_rollback(server, reference, report):
     trainer, outcome = old_backup_restored(server, reference)
+    report(f"put back at step 20: {outcome}; then {reason_of(trainer.error)}")
     assert trainer.error.code() == grpc.StatusCode.DATA_LOSS
     assert reason_of(trainer.error) == "STEPS_LOST"
     assert outcome.lost == 10
+
+
+def test_an_old_backup_is_not_inferred_with(server, reference):
+    trainer, _ = old_backup_restored(server, reference)
+    trainer.dial()
+    with pytest.raises(grpc.RpcError) as refused:
+        trainer.infer()
+    assert refused.value.code() == grpc.StatusCode.DATA_LOSS
+    assert reason_of(refused.value) == "STEPS_LOST"
 
 
 def test_one_server_a_folder(server, bin_dir, tmp_path):

@@ -19,8 +19,9 @@ def test_nothing_is_lost_or_doubled_by_random_kills(
 @pytest.mark.parametrize(
     "failpoint", ["before_compute", "before_commit", "after_commit"])
 def test_nothing_is_lost_or_doubled_at_a_failpoint(
-        server, reference, failpoint, number):
+        server, reference, report, failpoint, number):
     trainers, outcome = killed_at(server, reference, failpoint, number)
+    report(outcome)
     assert outcome.kills == 1
     assert_nothing_went_wrong(outcome, trainers)
 

@@ -10,7 +10,7 @@ from batchnorm.v1 import normalization_pb2
 from scenarios import SESSIONS, end, replies_lost
 from servers import dial
 from training import (Trainer, assert_nothing_went_wrong, batch, in_threads,
-                      judge, undisturbed)
+                      is_replay, judge, undisturbed)
 
 DROPS = 200
 FORWARD = "/batchnorm.v1.BatchNormService/Forward"
@@ -34,9 +34,7 @@ def send_copies(methods, session, step):
         acknowledged_step=step - 1, x=batch(session, step)).SerializeToString()
     calls = [method.future(request, timeout=60) for method in methods]
     replies = {call.result() for call in calls}
-    replayed = sum(any(key == "replayed" for key, _ in call.trailing_metadata())
-                   for call in calls)
-    return replies, replayed
+    return replies, sum(is_replay(call) for call in calls)
 
 
 def test_a_request_sent_three_times_at_once_is_applied_once(

@@ -3,8 +3,8 @@ nothing when it is green."""
 
 import pytest
 
-from scenarios import (killed_at_random, old_backup_restored,
-                       power_cut_at_random, replies_lost)
+from scenarios import (SESSIONS, killed_at_random, old_backup_restored,
+                       power_cut_after, replies_lost)
 from servers import FaultyServer
 from training import Trainer
 
@@ -21,47 +21,66 @@ def careless_disk(bin_dir, tmp_path, disk_library):
         yield server
 
 
-def test_without_flushes_a_power_failure_loses_steps(careless_disk):
-    careless_disk.start()
-    trainer = Trainer(careless_disk.address, "a", goal=20)
-    trainer.run()
+def test_without_flushes_a_power_failure_loses_steps(
+        careless_disk, reference, report):
+    trainer, outcome = power_cut_after(careless_disk, reference, 20)
+    report(outcome)
     assert trainer.error is None
-    careless_disk.cut_power()
-    careless_disk.start()
-    trainer.goal = 21
-    trainer.run()  # creates the session anew, and finds its steps gone
-    assert trainer.error is not None
+    assert outcome.acknowledged == 20
+    assert outcome.lost > 0
+    assert outcome.differing == ["a"]
 
 
-def test_commits_after_replies_lose_steps(server, reference):
-    trainer = Trainer(server.address, "a", goal=20)
-    server.start("ack_before_commit")
-    trainer.create()
-    server.stop()
-    server.start("ack_before_commit")
-    trainer.run()
-    server.kill()
+def test_commits_after_replies_lose_steps(server, reference, report):
     server.start()
-    assert trainer.final().last_step < trainer.acknowledged
+    for name in SESSIONS:  # or a kill would lose a session, not a step
+        Trainer(server.address, name).create()
+    server.stop()
+    _, outcome = killed_at_random(server, reference, KILLS,
+                                  faults="ack_before_commit")
+    report(outcome)
+    assert outcome.lost > 0
+    assert outcome.differing
 
 
 def test_without_step_numbers_lost_replies_double_steps(
-        server, reference, tmp_path):
-    trainers, outcome, dropped = replies_lost(
+        server, reference, tmp_path, report):
+    _, outcome, dropped = replies_lost(
         server, reference, tmp_path, 20, numbers_steps=False)
+    report(f"dropped {dropped}, {outcome}")
+    assert dropped == 20
+    assert outcome.doubled > 0
+    assert outcome.differing
+
+
+def test_with_a_new_number_for_each_retry_lost_replies_double_steps(
+        server, reference, tmp_path, report):
+    _, outcome, dropped = replies_lost(
+        server, reference, tmp_path, 20, renumbers_retries=True)
+    report(f"dropped {dropped}, {outcome}")
     assert dropped == 20
     assert outcome.doubled > 0
     assert outcome.differing
 
 
 def test_without_acknowledged_steps_an_old_backup_goes_unnoticed(
-        server, reference):
+        server, reference, report):
     # Without step numbers, too: else the gap is noticed.
     trainer, outcome = old_backup_restored(
         server, reference, says_what_it_saw=False, numbers_steps=False)
+    report(outcome)
     assert trainer.error is None
     assert outcome.lost == 10
     assert outcome.differing == ["a"]
+
+
+def test_without_acknowledged_steps_an_old_backup_is_inferred_with(
+        server, reference):
+    # Numbered steps do not help here: inference has none.
+    trainer, _ = old_backup_restored(server, reference, says_what_it_saw=False)
+    trainer.dial()
+    assert trainer.acknowledged == 20
+    assert trainer.infer() == 10
 
 
 def test_without_retries_a_kill_is_a_failure(server, reference):

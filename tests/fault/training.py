@@ -27,6 +27,13 @@ AGAIN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED,
          grpc.StatusCode.CANCELLED, grpc.StatusCode.ABORTED)
 
 
+GONE = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.DATA_LOSS)
+
+
+def is_replay(call):
+    return any(key == "replayed" for key, _ in call.trailing_metadata())
+
+
 def reason_of(error):
     """The stable reason that a refusal carries, or ''."""
     for key, value in error.trailing_metadata() or ():
@@ -57,13 +64,15 @@ class Trainer:
     says_what_it_saw: bool = True  # acknowledged_step
     numbers_steps: bool = True     # else step 0, "the next"
     retries: bool = True
+    renumbers_retries: bool = False  # a retry is taken for another step
     writer_token: str = ""
 
     def __post_init__(self):
         self.channel = None
         self.dial()
         self.ended = threading.Event()
-        self.acknowledged = 0
+        self.acknowledged = 0          # batches, which are steps if all is well
+        self.last_step = 0             # as the latest reply named it
         self.replayed = 0
         self.attempts = 0
         self.error = None
@@ -88,6 +97,8 @@ class Trainer:
                 again = error.code() in AGAIN and self.retries
                 if not again or time.monotonic() > give_up:
                     raise
+                if self.renumbers_retries and method == "Forward":
+                    request.step += 1
                 time.sleep(0.003)
                 self.dial()
 
@@ -97,17 +108,31 @@ class Trainer:
             config=session_pb2.SessionConfig(channels=CHANNELS))
         self.call("CreateSession", request)
 
+    def seen(self):
+        return self.acknowledged if self.says_what_it_saw else 0
+
     def take_step(self):
-        step = self.acknowledged + 1
         request = pb.ForwardRequest(
-            session=self.session, step=step if self.numbers_steps else 0,
+            session=self.session,
+            step=self.last_step + 1 if self.numbers_steps else 0,
             mode=normalization_pb2.MODE_TRAIN, writer_token=self.writer_token,
-            acknowledged_step=self.acknowledged if self.says_what_it_saw else 0,
-            x=batch(self.session, step))
-        _, call = self.call("Forward", request)
-        self.replayed += any(key == "replayed"
-                             for key, _ in call.trailing_metadata())
-        self.acknowledged = step
+            acknowledged_step=self.seen(),
+            x=batch(self.session, self.acknowledged + 1))
+        reply, call = self.call("Forward", request)
+        self.replayed += is_replay(call)
+        self.acknowledged += 1
+        self.last_step = reply.step
+
+    def go_on_after(self, step):
+        """As a run that resumes where another one, or a checkpoint, stands."""
+        self.acknowledged = self.last_step = step
+
+    def infer(self):
+        """The step of the statistics that a batch is normalized with."""
+        request = pb.ForwardRequest(
+            session=self.session, mode=normalization_pb2.MODE_INFERENCE,
+            acknowledged_step=self.seen(), x=batch(self.session, 1))
+        return self.call("Forward", request)[0].statistics_step
 
     def run(self):
         """Ends at the goal, or with what refused a step in `error`."""
@@ -119,8 +144,14 @@ class Trainer:
             self.error = error
 
     def final(self):
+        """What the server has of the session; nothing, if it is gone."""
         request = pb.GetSessionRequest(name=self.session)
-        reply, _ = self.call("GetSession", request)
+        try:
+            reply, _ = self.call("GetSession", request)
+        except grpc.RpcError as error:
+            if error.code() not in GONE:
+                raise
+            return Final(0, 0, b"", b"")
         return Final.of(reply.session)
 
 

@@ -42,13 +42,13 @@ std::shared_ptr<Session> LoadedSessions::Use(std::string_view name,
   return found->second.session;
 }
 
-void LoadedSessions::Insert(std::shared_ptr<Session> session, absl::Time now) {
+void LoadedSessions::Insert(const std::shared_ptr<Session>& session,
+                            absl::Time now) {
   std::vector<std::shared_ptr<Session>> given_up;  // freed without the lock
   std::unique_lock lock(mutex_);
   const auto found = by_name_.find(session->name());
   if (found != by_name_.end()) Erase(found);
-  const auto added =
-      by_name_.try_emplace(session->name(), std::move(session), now).first;
+  const auto added = by_name_.try_emplace(session->name(), session, now).first;
   bytes_ += added->second.bytes;
   if (bytes_ > max_bytes_) given_up = MakeRoom();
 }

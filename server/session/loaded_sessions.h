@@ -30,7 +30,7 @@ class LoadedSessions {
 
   // Takes the place of another one of its name. Gives up others that nobody
   // uses, if need be.
-  void Insert(std::shared_ptr<Session> session, absl::Time now);
+  void Insert(const std::shared_ptr<Session>& session, absl::Time now);
 
   // Removes this session, unless another one has its name by now.
   void Remove(const Session& session);

@@ -74,16 +74,12 @@ bool SameBits(const std::vector<double>& a, const std::vector<double>& b) {
 }
 
 bool IsWhat(const Snapshot& snapshot, const ExportedSession& exported) {
-  return snapshot.config == exported.config &&
+  const auto& running = snapshot.running;
+  return running.has_value() && snapshot.config == exported.config &&
          snapshot.last_step == exported.last_step &&
-         snapshot.running->batch_count == exported.running.batch_count &&
-         SameBits(snapshot.running->mean, exported.running.mean) &&
-         SameBits(snapshot.running->var, exported.running.var);
-}
-
-// What follows every key that begins with the prefix and is not below `from`.
-bool Begins(const storage::Row& row, std::string_view prefix) {
-  return std::string_view(row.key).starts_with(prefix);
+         running->batch_count == exported.running.batch_count &&
+         SameBits(running->mean, exported.running.mean) &&
+         SameBits(running->var, exported.running.var);
 }
 
 }  // namespace
@@ -162,15 +158,16 @@ absl::StatusOr<SessionPtr> Registry::State::Load(std::string_view name,
     if (session->StoreStatus().ok()) return session;
     loaded.Remove(*session);
   }
-  const auto row = store.Load(name);
-  if (!row.ok()) return StoreFailed(row.status(), name);
-  if (!row->has_value()) return SessionPtr();
-  absl::StatusOr<SessionRow> decoded = DecodeRow(**row);
+  const auto read = store.Load(name);
+  if (!read.ok()) return StoreFailed(read.status(), name);
+  const std::optional<storage::Row>& row = *read;
+  if (!row.has_value()) return SessionPtr();
+  absl::StatusOr<SessionRow> decoded = DecodeRow(*row);
   if (!decoded.ok()) return decoded.status();
   const absl::Time used_at =
       mark_used ? options.clock() : decoded->header.write_time;
   auto session = std::make_shared<Session>(
-      std::string(name), *std::move(decoded), (*row)->version, Services());
+      std::string(name), *std::move(decoded), row->version, Services());
   loaded.Insert(session, used_at);
   return session;
 }
@@ -224,10 +221,11 @@ absl::Status Registry::State::Erase(std::string_view name) {
     session->Close();
     loaded.Remove(*session);
   } else {
-    const auto row = store.Load(name);
-    if (!row.ok()) return StoreFailed(row.status(), name);
-    if (!row->has_value()) return SessionNotFound(name, "name");
-    incarnation = (*row)->version.incarnation;
+    const auto read = store.Load(name);
+    if (!read.ok()) return StoreFailed(read.status(), name);
+    const std::optional<storage::Row>& row = *read;
+    if (!row.has_value()) return SessionNotFound(name, "name");
+    incarnation = row->version.incarnation;
   }
   const auto erased = store.Erase(name, incarnation);
   if (!erased.ok()) return StoreFailed(erased.status(), name);
@@ -245,8 +243,9 @@ absl::StatusOr<std::vector<storage::Row>> Registry::State::ReadPage(
   auto page = store.Scan(from, rows);
   if (!page.ok()) return StoreFailed(page.status(), "");
   const auto end =
-      std::find_if(page->begin(), page->end(),
-                   [prefix](const auto& row) { return !Begins(row, prefix); });
+      std::find_if(page->begin(), page->end(), [prefix](const auto& row) {
+        return !std::string_view(row.key).starts_with(prefix);
+      });
   page->erase(end, page->end());
   return page;
 }
@@ -394,9 +393,10 @@ absl::StatusOr<Acquired> Registry::Acquire(std::string_view name,
 absl::StatusOr<ExportedSession> Registry::Export(std::string_view name) {
   absl::StatusOr<Snapshot> snapshot = Get(name);
   if (!snapshot.ok()) return snapshot.status();
-  ExportedSession exported{.config = std::move(snapshot->config),
-                           .last_step = snapshot->last_step,
-                           .running = *std::move(snapshot->running)};
+  ExportedSession exported{
+      .config = std::move(snapshot->config),
+      .last_step = snapshot->last_step,
+      .running = std::move(snapshot->running).value_or(RunningStatistics())};
   exported.checksum =
       SnapshotChecksum(exported.config, exported.last_step, exported.running);
   return exported;

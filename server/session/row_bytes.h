@@ -7,7 +7,6 @@
 
 #include <bit>
 #include <cstdint>
-#include <cstring>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -56,7 +55,7 @@ class ByteReader {
     static_assert(std::is_arithmetic_v<T>);
     T value{};
     const std::string_view bytes = Take(sizeof(T));
-    if (ok_) std::memcpy(&value, bytes.data(), sizeof(T));
+    bytes.copy(reinterpret_cast<char*>(&value), sizeof(T));
     return value;
   }
 
@@ -67,7 +66,7 @@ class ByteReader {
     if (!ok_ || count == 0) return {};
     std::vector<T> values(count);
     const std::string_view bytes = Take(count * sizeof(T));
-    std::memcpy(values.data(), bytes.data(), bytes.size());
+    bytes.copy(reinterpret_cast<char*>(values.data()), bytes.size());
     return values;
   }
 

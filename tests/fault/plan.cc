@@ -18,7 +18,7 @@ namespace {
   std::exit(2);
 }
 
-int NumberIn(std::string_view text, std::string_view fault) {
+int NumberIn(const std::string& text, std::string_view fault) {
   int number = 0;
   const char* const end = text.data() + text.size();
   const auto parsed = std::from_chars(text.data(), end, number);
@@ -43,7 +43,7 @@ void Add(std::string_view fault, Plan& plan) {
   if (found == numbered.end() || colon == std::string_view::npos) {
     RefuseFault(fault);
   }
-  plan.*(found->second) = NumberIn(fault.substr(colon + 1), fault);
+  plan.*(found->second) = NumberIn(std::string(fault.substr(colon + 1)), fault);
 }
 
 }  // namespace

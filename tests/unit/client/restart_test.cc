@@ -21,7 +21,7 @@ using ::testing::Return;
 absl::StatusOr<Layer> Reopen(const Client& client, std::uint64_t saved_step) {
   auto layer = client.OpenLayer("enc.bn1", {.channels = 1});
   if (!layer.ok()) return layer;
-  const absl::Status acquired = layer->Acquire(saved_step);
+  absl::Status acquired = layer->Acquire(saved_step);
   if (!acquired.ok()) return acquired;
   return layer;  // continues after layer->last_step()
 }

@@ -89,10 +89,10 @@ TEST(SessionRowTest, ARowHoldsTwoNumbersAChannelAnd32BytesAStep) {
   row.header.config.channels = 103;
   row.running.mean.resize(103);
   row.running.var.resize(103);
-  EXPECT_EQ(Stored(row).body.size(), before + 100 * 16);
+  EXPECT_EQ(Stored(row).body.size(), before + 1600);
   row.header.config.step_window = 3;
   row.fingerprints.emplace_back();
-  EXPECT_EQ(Stored(row).body.size(), before + 100 * 16 + 32);
+  EXPECT_EQ(Stored(row).body.size(), before + 1600 + 32);
 }
 
 TEST(SessionRowTest, EachFlippedBitIsNoticed) {

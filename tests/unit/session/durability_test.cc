@@ -164,7 +164,7 @@ TEST_F(DurabilityTest, AReplayAndAReaderWaitForTheStepTheyTellOf) {
 }
 
 TEST_F(DurabilityTest, StepsThatAreTakenDuringACommitShareTheNext) {
-  const auto session = *registry_->Find("bn");
+  auto session = *registry_->Find("bn");
   store_.Hold();
   ASSERT_THAT(Forward(*session, Train(1, Batch(0))), IsOk());
   store_.AwaitStarted(2);
@@ -173,6 +173,7 @@ TEST_F(DurabilityTest, StepsThatAreTakenDuringACommitShareTheNext) {
   store_.LetGo();
   ASSERT_THAT(session->AwaitLasting(last->change), IsOk());
   EXPECT_EQ(store_.commits(), 3);  // Create, step 1, steps 2 to 10
+  session.reset();  // it must not outlive its registry
   Restart();
   EXPECT_EQ(registry_->Get("bn")->last_step, 10u);
 }

@@ -48,6 +48,19 @@ std::vector<ChannelTotals> AtScalesOf(const std::vector<ChannelTotals>& like) {
   return empty;
 }
 
+// The integers themselves, where they are all there is.
+void Write(const ChannelTotals& totals, SumWriter& writer) {
+  if (!totals.fits()) {
+    writer.WriteSum(totals.Sum());
+    writer.WriteSum(totals.Products());
+    return;
+  }
+  const TotalsScale& scale = totals.scale;
+  writer.WriteSum(SmallSum(totals.sum, 0, 0, scale.sum_unit()));
+  writer.WriteSum(SmallSum(totals.rest, totals.top, scale.top_shift(),
+                           scale.product_unit()));
+}
+
 // Calls add(part, sums) for the parts of a box, each on a thread of its own,
 // and merges them into `total`.
 template <typename Sums, typename Add>
@@ -137,8 +150,7 @@ std::string ForwardSums::Serialize() const {
   SumWriter writer(kForwardMagic, channels());
   for (std::size_t i = 0; i < counts_.size(); ++i) {
     writer.WriteCount(counts_[i]);
-    writer.WriteSum(totals_[i].Sum());
-    writer.WriteSum(totals_[i].Products());
+    Write(totals_[i], writer);
   }
   return writer.Take();
 }
@@ -227,10 +239,7 @@ ExactSum BackwardSums::sum_dy_x(std::int64_t channel) const {
 
 std::string BackwardSums::Serialize() const {
   SumWriter writer(kBackwardMagic, channels());
-  for (const ChannelTotals& totals : totals_) {
-    writer.WriteSum(totals.Sum());
-    writer.WriteSum(totals.Products());
-  }
+  for (const ChannelTotals& totals : totals_) Write(totals, writer);
   return writer.Take();
 }
 

@@ -1,5 +1,6 @@
 #include "server/kernel/sum_codec.h"
 
+#include <array>
 #include <limits>
 #include <utility>
 #include <vector>
@@ -24,25 +25,26 @@ constexpr int kLimbBytes = 8;
 // A batch has fewer values, and so have two of them.
 constexpr std::uint64_t kMaxCount = std::uint64_t{1} << 62;
 
-Tag TagOf(const ExactSum& sum, const Dyadic& value) {
-  switch (sum.kind()) {
+// REQUIRES: kind is not kFinite.
+Tag TagOf(ExactSum::Kind kind) {
+  switch (kind) {
     case ExactSum::Kind::kPlusInf:
       return Tag::kPlusInf;
     case ExactSum::Kind::kMinusInf:
       return Tag::kMinusInf;
-    case ExactSum::Kind::kNan:
+    default:
       return Tag::kNan;
-    case ExactSum::Kind::kFinite:
-      break;
   }
-  if (value.is_zero()) return Tag::kZero;
-  return value.is_negative() ? Tag::kNegative : Tag::kPositive;
 }
 
 }  // namespace
 
 SumWriter::SumWriter(std::string_view magic, std::int64_t channels)
     : bytes_(magic) {
+  // A count and two sums, a sum of up to three limbs, as most are.
+  constexpr std::size_t kUsualBytes = 8 + 2 * (3 + 3 * kLimbBytes);
+  bytes_.reserve(magic.size() + 8 +
+                 static_cast<std::size_t>(channels) * kUsualBytes);
   WriteInteger(static_cast<std::uint64_t>(channels), 8);
 }
 
@@ -51,18 +53,36 @@ void SumWriter::WriteCount(std::int64_t count) {
 }
 
 void SumWriter::WriteSum(const ExactSum& sum) {
-  const Dyadic value = sum.is_finite() ? sum.Value() : Dyadic();
-  WriteInteger(static_cast<std::uint64_t>(TagOf(sum, value)), 1);
-  if (value.is_zero()) return;
-  WriteInteger(static_cast<std::uint64_t>(value.low() - kLowestLimb), 1);
-  WriteInteger(value.limbs().size(), 1);
-  for (const Dyadic::Limb limb : value.limbs()) WriteInteger(limb, kLimbBytes);
+  if (!sum.is_finite()) {
+    return WriteInteger(static_cast<std::uint64_t>(TagOf(sum.kind())), 1);
+  }
+  const Dyadic value = sum.Value();
+  WriteNumber(value.is_negative(), value.low(), value.limbs());
+}
+
+void SumWriter::WriteSum(const SmallSum& sum) {
+  WriteNumber(sum.is_negative(), sum.low(), sum.limbs());
+}
+
+void SumWriter::WriteNumber(bool negative, int low,
+                            std::span<const Dyadic::Limb> limbs) {
+  const Tag tag = limbs.empty() ? Tag::kZero
+                  : negative    ? Tag::kNegative
+                                : Tag::kPositive;
+  WriteInteger(static_cast<std::uint64_t>(tag), 1);
+  if (limbs.empty()) return;
+  WriteInteger(static_cast<std::uint64_t>(low - kLowestLimb), 1);
+  WriteInteger(limbs.size(), 1);
+  for (const Dyadic::Limb limb : limbs) WriteInteger(limb, kLimbBytes);
 }
 
 void SumWriter::WriteInteger(std::uint64_t value, int bytes) {
-  for (int i = 0; i < bytes; ++i, value >>= 8) {
-    bytes_.push_back(static_cast<char>(value & 0xff));
+  std::array<char, kLimbBytes> little_endian;
+  for (char& byte : little_endian) {
+    byte = static_cast<char>(value & 0xff);
+    value >>= 8;
   }
+  bytes_.append(little_endian.data(), static_cast<std::size_t>(bytes));
 }
 
 std::optional<std::int64_t> SumReader::ReadHeader(std::string_view magic,

@@ -8,10 +8,12 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
 #include "server/kernel/exact_sum.h"
+#include "server/kernel/small_sum.h"
 
 namespace batchnorm::kernel {
 
@@ -22,9 +24,13 @@ class SumWriter {
 
   void WriteCount(std::int64_t count);
   void WriteSum(const ExactSum& sum);
+  // The same bytes, without an allocation.
+  void WriteSum(const SmallSum& sum);
   std::string Take() { return std::move(bytes_); }
 
  private:
+  // The number of these limbs, from the lowest, of which 0 has none.
+  void WriteNumber(bool negative, int low, std::span<const Dyadic::Limb> limbs);
   void WriteInteger(std::uint64_t value, int bytes);
 
   std::string bytes_;

@@ -1,15 +1,17 @@
 #include "tests/benchmarks/store/commit_contest.h"
 
-#include <barrier>
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <filesystem>
+#include <latch>
 #include <memory>
 #include <random>
 #include <stdexcept>
 #include <thread>
 #include <vector>
 
+#include "server/rpc/thread_pool.h"
 #include "server/session/registry.h"
 #include "server/storage/sqlite_store.h"
 #include "tests/benchmarks/store/bare_sqlite.h"
@@ -51,30 +53,59 @@ void Create(const CommitContest& contest, Registry& registry) {
   }
 }
 
-void TakeStep(session::Session& session, const session::Tensor& x) {
-  session::ForwardCall call;
-  call.x = x;
-  session.Forward(std::move(call), [&session](auto result) {
-    Check(result.status());
-    Check(session.AwaitLasting(result->change));
-  });
+// One session's steps, each taken when the one before lasts. As in the server,
+// no thread waits for a commit: whoever is told that a step lasts asks the pool
+// to take the next.
+class Driver {
+ public:
+  Driver(std::shared_ptr<session::Session> session, const session::Tensor& x,
+         rpc::ThreadPool& pool)
+      : session_(std::move(session)), x_(x), pool_(pool) {}
+
+  // Counts `done` down after the last of `steps` steps.
+  void Take(int steps, std::latch& done) {
+    pool_.Run([this, steps, &done] { TakeNow(steps, done); });
+  }
+
+ private:
+  void TakeNow(int steps, std::latch& done) {
+    session::ForwardCall call;
+    call.x = x_;
+    session_->Forward(std::move(call), [this, steps, &done](auto result) {
+      Check(result.status());
+      session_->WhenItLasts(result->change,
+                            [this, steps, &done](const absl::Status& lasts) {
+                              Check(lasts);
+                              if (steps == 1) return done.count_down();
+                              Take(steps - 1, done);
+                            });
+    });
+  }
+
+  const std::shared_ptr<session::Session> session_;
+  const session::Tensor& x_;
+  rpc::ThreadPool& pool_;
+};
+
+void TakeSteps(int steps, std::vector<std::unique_ptr<Driver>>& drivers) {
+  std::latch done(std::ssize(drivers));
+  for (const auto& driver : drivers) driver->Take(steps, done);
+  done.wait();
 }
 
 double SecondsOfSteps(const CommitContest& contest, Registry& registry) {
   const session::Tensor x = Batch8(contest.channels);
-  std::barrier start(contest.sessions + 1);
-  std::vector<std::thread> threads;
-  threads.reserve(static_cast<std::size_t>(contest.sessions));
+  std::vector<std::unique_ptr<Driver>> drivers;
+  // As many threads as the server has for steps.
+  rpc::ThreadPool pool(
+      static_cast<int>(std::max(1U, std::thread::hardware_concurrency())));
   for (int i = 0; i < contest.sessions; ++i) {
-    threads.emplace_back([&, session = *registry.Find(NameOf(i))] {
-      TakeStep(*session, x);
-      start.arrive_and_wait();
-      for (int step = 1; step < contest.steps; ++step) TakeStep(*session, x);
-    });
+    drivers.push_back(
+        std::make_unique<Driver>(*registry.Find(NameOf(i)), x, pool));
   }
-  start.arrive_and_wait();
+  TakeSteps(1, drivers);
   const auto begin = Clock::now();
-  for (std::thread& thread : threads) thread.join();
+  TakeSteps(contest.steps - 1, drivers);
   return std::chrono::duration<double>(Clock::now() - begin).count();
 }
 

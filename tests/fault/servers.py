@@ -86,6 +86,10 @@ class FaultyServer:
             assert time.monotonic() < deadline, self.log()
             time.sleep(0.002)
 
+    def writes(self):
+        """What differs once another step is stored."""
+        return (self.data / "sessions.db-wal").stat().st_mtime_ns
+
     def log(self):
         return (self.folder / "log").read_text(errors="replace")
 

@@ -173,7 +173,7 @@ TEST_F(DurabilityTest, StepsThatAreTakenDuringACommitShareTheNext) {
   store_.LetGo();
   ASSERT_THAT(session->AwaitLasting(last->change), IsOk());
   EXPECT_EQ(store_.commits(), 3);  // Create, step 1, steps 2 to 10
-  session.reset();  // it must not outlive its registry
+  session.reset();                 // it must not outlive its registry
   Restart();
   EXPECT_EQ(registry_->Get("bn")->last_step, 10u);
 }

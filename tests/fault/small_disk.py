@@ -25,7 +25,9 @@ class SmallFileSystem:
              "sh", "-c", MOUNT, "sh", size, str(folder)],
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         self.is_mounted = self.holder.stdout.readline() == b"mounted\n"
-        self.prefix = ["nsenter", f"--mount=/proc/{self.holder.pid}/ns/mnt", "--"]
+        # --root too, as the mount namespace of a test in a chroot has another.
+        self.prefix = ["nsenter", f"--target={self.holder.pid}",
+                       "--mount", "--root", "--wd", "--"]
         inside = pathlib.Path(f"/proc/{self.holder.pid}/root")
         self.filler = inside / folder.relative_to("/") / "filler"
 

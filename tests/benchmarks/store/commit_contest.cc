@@ -96,6 +96,7 @@ void TakeSteps(int steps, std::vector<std::unique_ptr<Driver>>& drivers) {
 double SecondsOfSteps(const CommitContest& contest, Registry& registry) {
   const session::Tensor x = Batch8(contest.channels);
   std::vector<std::unique_ptr<Driver>> drivers;
+  drivers.reserve(static_cast<std::size_t>(contest.sessions));
   // As many threads as the server has for steps.
   rpc::ThreadPool pool(
       static_cast<int>(std::max(1U, std::thread::hardware_concurrency())));

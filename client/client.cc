@@ -108,6 +108,10 @@ absl::StatusOr<BackwardResult> Client::Backward(BackwardArgs args) const {
   return ResultOf(connection_->Backward(ToProto(std::move(args))));
 }
 
+absl::StatusOr<SyncResult> Client::Sync(SyncArgs args) const {
+  return ResultOf(connection_->Sync(ToProto(std::move(args))));
+}
+
 absl::StatusOr<EvaluateResult> Client::Evaluate(EvaluateArgs args) const {
   return ResultOf(connection_->Evaluate(ToProto(std::move(args))));
 }
@@ -117,10 +121,23 @@ absl::StatusOr<Health> Client::CheckHealth(const std::string& service) const {
 }
 
 absl::StatusOr<Layer> Client::OpenLayer(const std::string& name,
-                                        const SessionConfig& config) const {
+                                        const SessionConfig& config,
+                                        std::uint32_t rank) const {
   absl::StatusOr<SessionInfo> session = CreateSession(name, config);
   if (!session.ok()) return session.status();
-  return Layer(connection_, *session);
+  return Layer(connection_, *session, rank);
+}
+
+absl::StatusOr<SyncLayer> Client::OpenSyncLayer(const std::string& name,
+                                                const SessionConfig& config,
+                                                std::uint32_t rank) const {
+  absl::StatusOr<SessionInfo> session = CreateSession(name, config);
+  if (!session.ok()) return session.status();
+  return SyncLayer(connection_, *session, rank);
+}
+
+Presence Client::Join(const JoinArgs& args) const {
+  return Presence(connection_, args);
 }
 
 }  // namespace batchnorm::client

@@ -10,6 +10,8 @@
 #include "absl/status/statusor.h"
 #include "client/layer.h"
 #include "client/make_connection.h"
+#include "client/presence.h"
+#include "client/sync_layer.h"
 #include "client/types.h"
 #include "proto/wire/tensor_values.h"  // MakeTensor, ToDoubles
 
@@ -90,14 +92,28 @@ class Client {
 
   absl::StatusOr<ForwardResult> Forward(ForwardArgs args) const;
   absl::StatusOr<BackwardResult> Backward(BackwardArgs args) const;
+  // For workers with kernels of their own: sums in, finished numbers of the
+  // whole batch out. Plain sums will do (one limb); with exact ones, as a
+  // SyncLayer makes them, results have the bits of one process.
+  absl::StatusOr<SyncResult> Sync(SyncArgs args) const;
   absl::StatusOr<EvaluateResult> Evaluate(EvaluateArgs args) const;
 
   // "" asks about the whole server; see also kServiceName.
   absl::StatusOr<Health> CheckHealth(const std::string& service = "") const;
 
-  // Creates the session if it is new, and continues after its last step.
+  // Creates the session if it is new, and continues after its last step, as one
+  // rank of config.world_size.
   absl::StatusOr<Layer> OpenLayer(const std::string& name,
-                                  const SessionConfig& config) const;
+                                  const SessionConfig& config,
+                                  std::uint32_t rank = 0) const;
+
+  // The same for a rank whose tensors stay here.
+  absl::StatusOr<SyncLayer> OpenSyncLayer(const std::string& name,
+                                          const SessionConfig& config,
+                                          std::uint32_t rank = 0) const;
+
+  // Tells the group that this rank is alive, until the object is gone.
+  Presence Join(const JoinArgs& args) const;
 
  private:
   std::shared_ptr<Connection> connection_;

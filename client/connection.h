@@ -8,6 +8,7 @@
 #ifndef BATCHNORMD_CLIENT_CONNECTION_H_
 #define BATCHNORMD_CLIENT_CONNECTION_H_
 
+#include <memory>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -20,6 +21,26 @@ namespace batchnorm::client {
 struct ForwardReply {
   v1::ForwardResponse response = {};
   bool replayed = false;
+};
+
+// The same of a Sync.
+struct SyncReply {
+  v1::SyncResponse response = {};
+  bool replayed = false;
+};
+
+// What a Join gets. Read and Cancel may be called at the same time. Does not
+// outlive its connection.
+class JoinStream {
+ public:
+  virtual ~JoinStream() = default;
+
+  // Waits for the next message; false when the stream has ended.
+  virtual bool Read(v1::JoinResponse& response) = 0;
+  // Ends the stream from here; a Read that waits returns.
+  virtual void Cancel() = 0;
+  // Why it ended. After Read has returned false.
+  virtual absl::Status Finish() = 0;
 };
 
 class Connection {
@@ -46,8 +67,13 @@ class Connection {
       const v1::ForwardRequest& request) = 0;
   virtual absl::StatusOr<v1::BackwardResponse> Backward(
       const v1::BackwardRequest& request) = 0;
+  virtual absl::StatusOr<SyncReply> Sync(const v1::SyncRequest& request) = 0;
   virtual absl::StatusOr<v1::EvaluateResponse> Evaluate(
       const v1::EvaluateRequest& request) = 0;
+
+  // A stream that its first Read opens; never null. Returns at once, and is not
+  // tried again.
+  virtual std::unique_ptr<JoinStream> Join(const v1::JoinRequest& request) = 0;
 
   // grpc.health.v1 of `service`; "" asks about the whole server.
   virtual absl::StatusOr<Health> CheckHealth(const std::string& service) = 0;

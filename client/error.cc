@@ -33,6 +33,8 @@ bool IsOutcomeUnknown(const absl::Status& status) {
     case absl::StatusCode::kDeadlineExceeded:
     case absl::StatusCode::kCancelled:
       return true;
+    case absl::StatusCode::kAborted:
+      return Reason(status) == "CALL_REPLACED";
     case absl::StatusCode::kResourceExhausted:
       return Reason(status).empty();  // the transport's, not the server's
     default:

@@ -26,8 +26,9 @@ std::map<std::string, std::string> Metadata(const absl::Status& status);
 std::optional<absl::Duration> RetryAfter(const absl::Status& status);
 
 // Whether the call may have taken effect although it failed: UNAVAILABLE,
-// DEADLINE_EXCEEDED, CANCELLED, and RESOURCE_EXHAUSTED without a Reason. Every
-// other error has changed nothing.
+// DEADLINE_EXCEEDED, CANCELLED, RESOURCE_EXHAUSTED without a Reason, and
+// ABORTED `CALL_REPLACED`, as the same call of another caller may take effect.
+// Every other error has changed nothing.
 bool IsOutcomeUnknown(const absl::Status& status);
 
 }  // namespace batchnorm::client

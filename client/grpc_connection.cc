@@ -4,6 +4,7 @@
 #include <chrono>
 #include <climits>
 #include <future>
+#include <memory>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -89,6 +90,29 @@ Health FromWire(std::int32_t serving_status) {
   }
 }
 
+// Begins with the first Read: even to connect may take long, and Cancel has to
+// be able to end that.
+class GrpcJoinStream final : public JoinStream {
+ public:
+  GrpcJoinStream(Stub& stub, v1::JoinRequest request)
+      : stub_(stub), request_(std::move(request)) {}
+
+  bool Read(v1::JoinResponse& response) override {
+    if (reader_ == nullptr) reader_ = stub_.Join(&context_, request_);
+    return reader_->Read(&response);
+  }
+  void Cancel() override { context_.TryCancel(); }
+  absl::Status Finish() override {
+    return wire::FromGrpcStatus(reader_->Finish());
+  }
+
+ private:
+  Stub& stub_;
+  const v1::JoinRequest request_;
+  grpc::ClientContext context_;
+  std::unique_ptr<grpc::ClientReader<v1::JoinResponse>> reader_;
+};
+
 // Immutable, hence thread-safe: gRPC's stubs and channels are.
 class GrpcConnection final : public Connection {
  public:
@@ -141,16 +165,26 @@ class GrpcConnection final : public Connection {
       const v1::DeleteSessionRequest& request) override;
 
   absl::StatusOr<ForwardReply> Forward(
-      const v1::ForwardRequest& request) override;
+      const v1::ForwardRequest& request) override {
+    return CallStep<ForwardReply>(&Stub::Forward, request, RepeatOf(request));
+  }
 
   absl::StatusOr<v1::BackwardResponse> Backward(
       const v1::BackwardRequest& request) override {
     return Call(&Stub::Backward, request);
   }
 
+  absl::StatusOr<SyncReply> Sync(const v1::SyncRequest& request) override {
+    return CallStep<SyncReply>(&Stub::Sync, request, Repeat::kSafe);
+  }
+
   absl::StatusOr<v1::EvaluateResponse> Evaluate(
       const v1::EvaluateRequest& request) override {
     return Call(&Stub::Evaluate, request);
+  }
+
+  std::unique_ptr<JoinStream> Join(const v1::JoinRequest& request) override {
+    return std::make_unique<GrpcJoinStream>(stub_, request);
   }
 
   absl::StatusOr<Health> CheckHealth(const std::string& service) override;
@@ -184,6 +218,22 @@ class GrpcConnection final : public Connection {
     });
   }
 
+  // A call that takes a step, or replays it.
+  template <typename Reply, typename Request, typename Response>
+  absl::StatusOr<Reply> CallStep(Method<Request, Response> method,
+                                 const Request& request, Repeat repeat) {
+    absl::Status size = CheckSize(request);
+    if (!size.ok()) return size;
+    return RetryLoop(NewAttempts(repeat),
+                     [&](absl::Duration timeout) -> absl::StatusOr<Reply> {
+                       grpc::ClientContext context;
+                       auto response = Try(method, request, timeout, context);
+                       if (!response.ok()) return response.status();
+                       return Reply{*std::move(response),
+                                    SaysReplayed(context)};
+                     });
+  }
+
   absl::StatusOr<Health> TryHealth(const HealthRequest& request,
                                    absl::Duration timeout);
 
@@ -204,20 +254,6 @@ absl::StatusOr<v1::DeleteSessionResponse> GrpcConnection::DeleteSession(
           return v1::DeleteSessionResponse();
         may_be_deleted |= IsOutcomeUnknown(response.status());
         return response;
-      });
-}
-
-absl::StatusOr<ForwardReply> GrpcConnection::Forward(
-    const v1::ForwardRequest& request) {
-  absl::Status size = CheckSize(request);
-  if (!size.ok()) return size;
-  return RetryLoop(
-      NewAttempts(RepeatOf(request)),
-      [&](absl::Duration timeout) -> absl::StatusOr<ForwardReply> {
-        grpc::ClientContext context;
-        auto response = Try(&Stub::Forward, request, timeout, context);
-        if (!response.ok()) return response.status();
-        return ForwardReply{*std::move(response), SaysReplayed(context)};
       });
 }
 

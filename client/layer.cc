@@ -32,9 +32,11 @@ void Attach(const HeldInput& held, v1::BackwardRequest& request) {
   if (held.gamma.has_value()) *request.mutable_gamma() = *held.gamma;
 }
 
-ForwardArgs ArgsOf(const std::string& session, Mode mode, LayerInput&& input) {
+ForwardArgs ArgsOf(const std::string& session, std::uint32_t rank, Mode mode,
+                   LayerInput&& input) {
   return {.session = session,
           .mode = mode,
+          .rank = rank,
           .new_weight = input.new_weight,
           .x = std::move(input.x),
           .gamma = std::move(input.gamma),
@@ -49,9 +51,11 @@ absl::StatusOr<ForwardResult> ResultOf(absl::StatusOr<ForwardReply>&& reply) {
 }  // namespace
 
 struct Layer::State {
-  State(std::shared_ptr<Connection> connection_of, const SessionInfo& session)
+  State(std::shared_ptr<Connection> connection_of, const SessionInfo& session,
+        std::uint32_t own_rank)
       : connection(std::move(connection_of)),
         name(session.name),
+        rank(own_rank),
         step_window(session.config.step_window),
         server_keeps_input(session.config.kept_input_policy ==
                            KeptInputPolicy::kKeep),
@@ -59,6 +63,7 @@ struct Layer::State {
 
   const std::shared_ptr<Connection> connection;
   const std::string name;
+  const std::uint32_t rank;
   const std::uint64_t step_window;
   const bool server_keeps_input;
 
@@ -125,8 +130,9 @@ struct Layer::State {
   }
 };
 
-Layer::Layer(std::shared_ptr<Connection> connection, const SessionInfo& session)
-    : state_(std::make_unique<State>(std::move(connection), session)) {}
+Layer::Layer(std::shared_ptr<Connection> connection, const SessionInfo& session,
+             std::uint32_t rank)
+    : state_(std::make_unique<State>(std::move(connection), session, rank)) {}
 Layer::Layer(Layer&&) noexcept = default;
 Layer& Layer::operator=(Layer&&) noexcept = default;
 Layer::~Layer() = default;
@@ -134,7 +140,8 @@ Layer::~Layer() = default;
 absl::StatusOr<ForwardResult> Layer::Forward(LayerInput input) {
   const std::lock_guard lock(state_->taking_step);
   const std::uint64_t last_step = state_->LastStep();
-  ForwardArgs args = ArgsOf(state_->name, Mode::kTrain, std::move(input));
+  ForwardArgs args =
+      ArgsOf(state_->name, state_->rank, Mode::kTrain, std::move(input));
   args.step = last_step + 1;
   args.acknowledged_step = last_step;
   args.writer_token = state_->WriterToken();
@@ -149,6 +156,8 @@ absl::StatusOr<BackwardResult> Layer::Backward(LayerGradient gradient) {
       ToProto(BackwardArgs{.session = state_->name,
                            .step = gradient.step,
                            .acknowledged_step = state_->LastStep(),
+                           .rank = state_->rank,
+                           .pass = gradient.pass,
                            .dy = std::move(gradient.dy),
                            .writer_token = state_->WriterToken()});
   const auto held = state_->Held(gradient.step);
@@ -164,7 +173,8 @@ absl::StatusOr<BackwardResult> Layer::Backward(LayerGradient gradient) {
 }
 
 absl::StatusOr<ForwardResult> Layer::Infer(LayerInput input) const {
-  ForwardArgs args = ArgsOf(state_->name, Mode::kInference, std::move(input));
+  ForwardArgs args =
+      ArgsOf(state_->name, state_->rank, Mode::kInference, std::move(input));
   args.writer_token = state_->WriterToken();
   const v1::ForwardRequest request = ToProto(std::move(args));
   return ResultOf(state_->connection->Forward(request));
@@ -180,7 +190,7 @@ absl::StatusOr<SessionInfo> Layer::GetSession() const {
 
 absl::Status Layer::Acquire(std::uint64_t at_least_step) {
   const std::lock_guard taking_step(state_->taking_step);
-  AcquireSessionArgs args{.name = state_->name};
+  AcquireSessionArgs args{.name = state_->name, .rank = state_->rank};
   args.at_least_step = std::max(at_least_step, state_->LastStep());
   absl::StatusOr<AcquireSessionResult> writer =
       AcquireSession(*state_->connection, args);

@@ -29,6 +29,8 @@ struct LayerGradient {
   Tensor dy = {};
   // Keeps the step open for another Backward with another dy.
   bool keep_open = false;
+  // In a group: which Backward of the step it is, alike on all ranks.
+  std::uint32_t pass = 0;
 };
 
 // A handle on one session that numbers its steps.
@@ -64,6 +66,12 @@ struct LayerGradient {
 // has one Layer that trains it: two would take each other's steps, and are told
 // so (STEP_REUSED).
 //
+// Groups: in a session with a world_size above 1 each rank has a Layer and
+// sends its own shard. Forward and Backward then wait for the other ranks, and
+// are sent again when the group was not complete (ABORTED), as the connection's
+// retry policy says. Presence (presence.h) tells the others when this process
+// is gone; SyncLayer (sync_layer.h) keeps the tensors here.
+//
 // Writers: a layer is not fenced until it is acquired. Once it is, and another
 // run acquires the session, Forward, Backward, Infer and Restore fail with
 // FAILED_PRECONDITION and the reason `FENCED`: the program should end. Acquire
@@ -79,7 +87,8 @@ struct LayerGradient {
 class Layer {
  public:
   // The session must be one that the connection's server has just returned.
-  Layer(std::shared_ptr<Connection> connection, const SessionInfo& session);
+  Layer(std::shared_ptr<Connection> connection, const SessionInfo& session,
+        std::uint32_t rank = 0);
   Layer(Layer&&) noexcept;
   Layer& operator=(Layer&&) noexcept;
   ~Layer();

@@ -2,6 +2,7 @@
 
 #include <optional>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "client/response_reader.h"
@@ -81,6 +82,42 @@ SessionCounters FromProto(const v1::SessionCounters& proto) {
           .evicted_input_count = proto.evicted_input_count()};
 }
 
+absl::Duration FromProto(const google::protobuf::Duration& proto) {
+  return absl::Seconds(proto.seconds()) + absl::Nanoseconds(proto.nanos());
+}
+
+RankInfo FromProto(const v1::RankState& proto) {
+  RankInfo rank;
+  rank.rank = proto.rank();
+  if (proto.is_joined()) rank.job = proto.job();
+  if (proto.has_seen_ago()) rank.seen_ago = FromProto(proto.seen_ago());
+  if (proto.has_last_wait()) rank.last_wait = FromProto(proto.last_wait());
+  return rank;
+}
+
+BarrierInfo FromProto(const v1::BarrierState& proto) {
+  return {.step = proto.step(),
+          .phase = FromProtoEnum(proto.phase(), GroupPhase::kBackward),
+          .pass = proto.pass(),
+          .attempt = proto.attempt(),
+          .age = FromProto(proto.age()),
+          .present_ranks = {proto.present_ranks().begin(),
+                            proto.present_ranks().end()},
+          .missing_ranks = {proto.missing_ranks().begin(),
+                            proto.missing_ranks().end()}};
+}
+
+GroupInfo FromProto(const v1::GroupState& proto) {
+  GroupInfo group;
+  for (const auto& rank : proto.ranks()) {
+    group.ranks.push_back(FromProto(rank));
+  }
+  for (const auto& barrier : proto.barriers()) {
+    group.barriers.push_back(FromProto(barrier));
+  }
+  return group;
+}
+
 absl::Time FromProto(const google::protobuf::Timestamp& proto) {
   return absl::FromUnixSeconds(proto.seconds()) +
          absl::Nanoseconds(proto.nanos());
@@ -99,6 +136,37 @@ BatchStatistics Read(const v1::BatchStatistics& proto, ResponseReader& reader) {
           .mean_lo = reader.ReadVector(proto.mean_lo(), "statistics.mean_lo"),
           .var = reader.ReadVector(proto.var(), "statistics.var"),
           .inv_std = reader.ReadVector(proto.inv_std(), "statistics.inv_std")};
+}
+
+GradientStatistics Read(const v1::GradientStatistics& proto,
+                        ResponseReader& reader) {
+  return {.dgamma = reader.ReadVector(proto.dgamma(), "gradients.dgamma"),
+          .dbeta = reader.ReadVector(proto.dbeta(), "gradients.dbeta"),
+          .mean_dy = reader.ReadVector(proto.mean_dy(), "gradients.mean_dy"),
+          .mean_dy_lo =
+              reader.ReadVector(proto.mean_dy_lo(), "gradients.mean_dy_lo"),
+          .k = reader.ReadVector(proto.k(), "gradients.k")};
+}
+
+v1::Expansion ToProto(Expansion&& expansion) {
+  v1::Expansion proto;
+  *proto.mutable_limbs() = wire::ToProto(std::move(expansion.limbs));
+  proto.mutable_scales()->Assign(expansion.scales.begin(),
+                                 expansion.scales.end());
+  return proto;
+}
+
+void Put(ForwardSums&& sums, v1::SyncRequest& request) {
+  v1::ForwardSums& proto = *request.mutable_forward();
+  proto.set_count(sums.count);
+  *proto.mutable_sum() = ToProto(std::move(sums.sum));
+  *proto.mutable_sum_of_squares() = ToProto(std::move(sums.sum_of_squares));
+}
+
+void Put(BackwardSums&& sums, v1::SyncRequest& request) {
+  v1::BackwardSums& proto = *request.mutable_backward();
+  *proto.mutable_sum_dy() = ToProto(std::move(sums.sum_dy));
+  *proto.mutable_sum_dy_x() = ToProto(std::move(sums.sum_dy_x));
 }
 
 template <typename Native>
@@ -204,10 +272,25 @@ v1::BackwardRequest ToProto(BackwardArgs&& args) {
   request.set_step(args.step);
   request.set_acknowledged_step(args.acknowledged_step);
   request.set_rank(args.rank);
+  request.set_pass(args.pass);
   request.set_writer_token(std::move(args.writer_token));
   Put(std::move(args.gamma), request, &decltype(request)::mutable_gamma);
   Put(std::move(args.x), request, &decltype(request)::mutable_x);
   *request.mutable_dy() = wire::ToProto(std::move(args.dy));
+  return request;
+}
+
+v1::SyncRequest ToProto(SyncArgs&& args) {
+  v1::SyncRequest request;
+  request.set_session(std::move(args.session));
+  request.set_step(args.step);
+  request.set_acknowledged_step(args.acknowledged_step);
+  request.set_rank(args.rank);
+  request.set_pass(args.pass);
+  request.set_writer_token(std::move(args.writer_token));
+  if (args.new_weight) request.set_new_weight(*args.new_weight);
+  std::visit([&request](auto&& sums) { Put(std::move(sums), request); },
+             std::move(args.sums));
   return request;
 }
 
@@ -240,6 +323,7 @@ absl::StatusOr<SessionInfo> FromProto(const v1::Session& session) {
   info.create_time = FromProto(session.create_time());
   info.kept_input_bytes = session.kept_input_bytes();
   info.counters = FromProto(session.counters());
+  if (session.has_group()) info.group = FromProto(session.group());
   return Checked(std::move(info), reader);
 }
 
@@ -286,6 +370,19 @@ absl::StatusOr<BackwardResult> FromProto(v1::BackwardResponse&& response) {
   result.dgamma = reader.ReadVector(response.dgamma(), "dgamma");
   result.dbeta = reader.ReadVector(response.dbeta(), "dbeta");
   result.dx = reader.Read(std::move(*response.mutable_dx()), "dx");
+  return Checked(std::move(result), reader);
+}
+
+absl::StatusOr<SyncResult> FromProto(SyncReply&& reply) {
+  const v1::SyncResponse& response = reply.response;
+  ResponseReader reader;
+  SyncResult result;
+  result.step = response.step();
+  result.replayed = reply.replayed;
+  result.statistics = Read(response.statistics(), reader);
+  if (response.has_gradients()) {
+    result.gradients = Read(response.gradients(), reader);
+  }
   return Checked(std::move(result), reader);
 }
 

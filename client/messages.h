@@ -23,6 +23,7 @@ v1::SessionSnapshot ToProto(const SessionSnapshot& snapshot);
 v1::ImportSessionRequest ToProto(const ImportSessionArgs& args);
 v1::ForwardRequest ToProto(ForwardArgs&& args);
 v1::BackwardRequest ToProto(BackwardArgs&& args);
+v1::SyncRequest ToProto(SyncArgs&& args);
 v1::EvaluateRequest ToProto(EvaluateArgs&& args);
 
 absl::StatusOr<SessionInfo> FromProto(const v1::Session& session);
@@ -30,6 +31,7 @@ absl::StatusOr<SessionPage> FromProto(const v1::ListSessionsResponse& page);
 absl::StatusOr<SessionSnapshot> FromProto(const v1::SessionSnapshot& snapshot);
 absl::StatusOr<ForwardResult> FromProto(ForwardReply&& reply);
 absl::StatusOr<BackwardResult> FromProto(v1::BackwardResponse&& response);
+absl::StatusOr<SyncResult> FromProto(SyncReply&& reply);
 absl::StatusOr<EvaluateResult> FromProto(v1::EvaluateResponse&& response);
 
 }  // namespace batchnorm::client

@@ -14,6 +14,7 @@
 
 #include <gmock/gmock.h>
 
+#include <memory>
 #include <string>
 
 #include "client/connection.h"
@@ -42,6 +43,10 @@ class MockConnection : public Connection {
               (const v1::ForwardRequest& request), (override));
   MOCK_METHOD(absl::StatusOr<v1::BackwardResponse>, Backward,
               (const v1::BackwardRequest& request), (override));
+  MOCK_METHOD(absl::StatusOr<SyncReply>, Sync, (const v1::SyncRequest& request),
+              (override));
+  MOCK_METHOD(std::unique_ptr<JoinStream>, Join,
+              (const v1::JoinRequest& request), (override));
   MOCK_METHOD(absl::StatusOr<v1::EvaluateResponse>, Evaluate,
               (const v1::EvaluateRequest& request), (override));
   MOCK_METHOD(absl::StatusOr<Health>, CheckHealth, (const std::string& service),

@@ -9,6 +9,15 @@
 namespace batchnorm::client {
 namespace {
 
+// After a group has come together again nobody should sleep on for long.
+constexpr absl::Duration kMaxGroupBackoff = absl::Seconds(1);
+
+// Whether a barrier ended as ranks were missing, and may succeed the next time.
+bool IsIncompleteGroup(const absl::Status& failure) {
+  return absl::IsAborted(failure) && RetryAfter(failure).has_value() &&
+         Reason(failure) != "CALL_REPLACED";
+}
+
 // Whether trying again is right: the failure passes, and the request has not
 // had an effect, or has the same one again.
 bool IsRetryable(const absl::Status& failure, Repeat repeat) {
@@ -45,8 +54,8 @@ absl::Duration Attempts::Timeout() const {
   return std::min(attempt_timeout_, policy_.total_timeout - Elapsed());
 }
 
-absl::Duration Attempts::NextBackoff() {
-  const absl::Duration backoff = std::min(backoff_, policy_.max_backoff);
+absl::Duration Attempts::NextBackoff(absl::Duration most) {
+  const absl::Duration backoff = std::min(backoff_, most);
   backoff_ = backoff * policy_.multiplier;
   return backoff * (0.5 + 0.5 * environment_.random());
 }
@@ -56,12 +65,19 @@ std::optional<absl::Duration> Attempts::PauseAfter(
   if (!IsRetryable(failure, repeat_)) return std::nullopt;
   const absl::Duration asked =
       RetryAfter(failure).value_or(absl::ZeroDuration());
-  return std::max(asked, NextBackoff());
+  const absl::Duration most =
+      IsIncompleteGroup(failure)
+          ? std::min(kMaxGroupBackoff, policy_.max_backoff)
+          : policy_.max_backoff;
+  return std::max(asked, NextBackoff(most));
 }
 
 bool Attempts::WaitAfter(const absl::Status& failure) {
   ++made_;
-  if (made_ >= policy_.max_attempts) return false;
+  if (!IsIncompleteGroup(failure)) ++counted_;
+  if (counted_ >= policy_.max_attempts || policy_.max_attempts <= 1) {
+    return false;
+  }
   const std::optional<absl::Duration> pause = PauseAfter(failure);
   if (!pause.has_value() || Elapsed() + *pause >= policy_.total_timeout) {
     return false;

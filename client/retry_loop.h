@@ -33,7 +33,8 @@ class Attempts {
 
  private:
   absl::Duration Elapsed() const;
-  absl::Duration NextBackoff();
+  // At most `most`.
+  absl::Duration NextBackoff(absl::Duration most);
   // The pause that the failure asks for; empty if it is final.
   std::optional<absl::Duration> PauseAfter(const absl::Status& failure);
 
@@ -44,6 +45,7 @@ class Attempts {
   const std::chrono::steady_clock::time_point start_;
   absl::Duration backoff_;
   int made_ = 0;
+  int counted_ = 0;  // towards max_attempts
 };
 
 // `attempt` takes its timeout and returns a StatusOr.

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -80,6 +81,33 @@ struct SessionCounters {
   std::int64_t evicted_input_count = 0;
 };
 
+// One rank of a group, as the server has seen it.
+struct RankInfo {
+  std::uint32_t rank = 0;
+  std::optional<std::string> job = {};  // of its open Join
+  std::optional<absl::Duration> seen_ago = {};
+  std::optional<absl::Duration> last_wait = {};
+};
+
+// What the ranks of a group wait for.
+enum class GroupPhase : std::uint8_t { kForward, kBackward };
+
+// Ranks that wait for others now.
+struct BarrierInfo {
+  std::uint64_t step = 0;
+  GroupPhase phase = GroupPhase::kForward;
+  std::uint32_t pass = 0;
+  std::uint64_t attempt = 0;
+  absl::Duration age = absl::ZeroDuration();
+  std::vector<std::uint32_t> present_ranks = {};
+  std::vector<std::uint32_t> missing_ranks = {};
+};
+
+struct GroupInfo {
+  std::vector<RankInfo> ranks = {};  // those of which anything is known
+  std::vector<BarrierInfo> barriers = {};
+};
+
 // One session at one instant.
 struct SessionInfo {
   std::string name = {};
@@ -89,6 +117,7 @@ struct SessionInfo {
   absl::Time create_time = absl::UnixEpoch();
   std::int64_t kept_input_bytes = 0;
   SessionCounters counters = {};
+  std::optional<GroupInfo> group = {};  // of several ranks; empty in lists
 };
 
 struct ListSessionsArgs {
@@ -168,6 +197,7 @@ struct BackwardArgs {
   std::uint64_t step = 0;  // of the Forward that this belongs to
   std::uint64_t acknowledged_step = 0;
   std::uint32_t rank = 0;
+  std::uint32_t pass = 0;  // in a group: which Backward of the step it is
   Tensor dy = {};
   // The step's own, for when the server no longer keeps them.
   std::optional<Tensor> x = {};
@@ -180,6 +210,52 @@ struct BackwardResult {
   Tensor dx = {};
   std::vector<double> dgamma = {};
   std::vector<double> dbeta = {};
+};
+
+// What each rank of a group computes dx from; an element per channel.
+struct GradientStatistics {
+  std::vector<double> dgamma = {};
+  std::vector<double> dbeta = {};
+  std::vector<double> mean_dy = {};
+  std::vector<double> mean_dy_lo = {};
+  std::vector<double> k = {};
+};
+
+// A real number per channel: limbs[i] * 2^scales[i] added up, exactly. One limb
+// is a plain sum; several carry more than a double holds.
+struct Expansion {
+  Tensor limbs = {};                      // F64 [1 to 64 limbs, channels]
+  std::vector<std::int32_t> scales = {};  // one a limb; empty: zeros
+};
+
+// The sums of one rank's shard.
+struct ForwardSums {
+  std::int64_t count = 0;         // values a channel; 0 for an empty shard
+  Expansion sum = {};             // sum(x)
+  Expansion sum_of_squares = {};  // sum(x * x)
+};
+
+struct BackwardSums {
+  Expansion sum_dy = {};    // sum(dy)
+  Expansion sum_dy_x = {};  // sum(dy * x)
+};
+
+struct SyncArgs {
+  std::string session = {};
+  std::uint64_t step = 0;  // as in ForwardArgs and BackwardArgs, but not 0
+  std::uint64_t acknowledged_step = 0;
+  std::uint32_t rank = 0;
+  std::uint32_t pass = 0;                 // BackwardSums
+  std::optional<double> new_weight = {};  // ForwardSums
+  std::variant<ForwardSums, BackwardSums> sums = {};
+  std::string writer_token = {};  // as in ForwardArgs
+};
+
+struct SyncResult {
+  std::uint64_t step = 0;
+  bool replayed = false;              // the step was taken before
+  BatchStatistics statistics = {};    // of the whole batch
+  GradientStatistics gradients = {};  // of a Backward; else empty
 };
 
 // A result that Evaluate can return.

@@ -65,7 +65,9 @@ class Flags {
   explicit Flags(Options& options)
       : options_(options),
         idle_ttl_seconds_(absl::ToDoubleSeconds(options.server.idle_ttl)),
-        drain_seconds_(absl::ToDoubleSeconds(options.drain)) {
+        drain_seconds_(absl::ToDoubleSeconds(options.drain)),
+        barrier_seconds_(
+            absl::ToDoubleSeconds(options.server.barrier_timeout)) {
     // Scripts append to each other's flags: the last one holds.
     app_.option_defaults()->multi_option_policy(
         CLI::MultiOptionPolicy::TakeLast);
@@ -94,6 +96,7 @@ class Flags {
     }
     options_.server.idle_ttl = absl::Seconds(idle_ttl_seconds_);
     options_.drain = absl::Seconds(drain_seconds_);
+    options_.server.barrier_timeout = absl::Seconds(barrier_seconds_);
     options_.storage.in_memory = store_ == "memory";
     options_.storage.durability = kDurabilities.at(durability_);
     options_.log_format =
@@ -187,6 +190,10 @@ class Flags {
     AddDuration("--idle-ttl", "BN_IDLE_TTL", idle_ttl_seconds_, "24h",
                 "Forget sessions that are idle for longer: those\n"
                 "without a name of your own, and all in memory only");
+    AddDuration("--barrier-seconds", "BN_BARRIER_SECONDS", barrier_seconds_,
+                "30s",
+                "How long the ranks of a group wait for one that\n"
+                "does not come, before all are told to try again");
     AddDuration("--drain-seconds", "BN_DRAIN_SECONDS", drain_seconds_, "5s",
                 "After SIGTERM serve this long with NOT_SERVING as\n"
                 "health, so that load balancers turn away");
@@ -260,6 +267,7 @@ class Flags {
   Options& options_;
   double idle_ttl_seconds_;
   double drain_seconds_;
+  double barrier_seconds_;
   std::string store_ = "sqlite";
   std::string durability_ = "full";
   std::string log_format_ = "human";

@@ -100,6 +100,10 @@ void AddBackwardCommand(const CommandRegistry& registry) {
       ->check(PrintableAscii());
   command->add_option("--step", args.step, "whose gradients are meant")
       ->required();
+  command->add_option("--rank", args.rank,
+                      "of this caller, in a session of several (0)");
+  command->add_option("--pass", args.pass,
+                      "which backward of the step it is, alike on all ranks");
   command->add_option("--acknowledged-step", args.acknowledged_step,
                       "the last step whose reply was seen");
   command

@@ -63,6 +63,26 @@ constexpr Advice kAdvice[] = {
      "is created)"},
     {"WRONG_CHANNELS", "--axis says where the channels are"},
     {"BAD_CHANNEL_AXES", "--axis says where the channels are"},
+    {"RANK_MISSING",
+     "`bn session show NAME` shows who is there; the server's "
+     "--barrier-seconds is how long they wait"},
+    {"RANK_LEFT", "start the rank again, and send the same call again"},
+    {"RANK_REFUSED", "mend that rank's call; then all send theirs again"},
+    {"CALL_REPLACED",
+     "another process has called as this rank: each rank needs a --rank of its "
+     "own"},
+    {"NEW_WEIGHT_DIFFERS", "give all ranks of a step the same --new-weight"},
+    {"BAD_PASS", "--pass counts the backwards of a step: 0 to 15"},
+    {"BAD_SUMS",
+     "the named sums must be one f64 a channel and limb, of finite numbers "
+     "that some batch can have"},
+    {"BAD_JOB", "name the run in 1 to 128 bytes, alike on all its ranks"},
+    {"OTHER_JOB",
+     "another run uses this session: `bn session show NAME` shows its ranks; "
+     "end it, or choose another name"},
+    {"STEP_MOVED", "`bn session show NAME` shows the last step"},
+    {"GROUP_CHANGED", "`bn session show NAME` shows its world size"},
+    {"BAD_RANK", "`bn session show NAME` shows its world size"},
     {"MISSING_INPUT", "`bn eval --help` shows which results need which inputs"},
 };
 

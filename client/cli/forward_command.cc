@@ -123,6 +123,8 @@ void AddForwardCommand(const CommandRegistry& registry) {
   AddModeOption(*command, options->mode);
   command->add_option("--step", args.step,
                       "the step to take or to repeat (the next)");
+  command->add_option("--rank", args.rank,
+                      "of this caller, in a session of several (0)");
   command->add_option("--acknowledged-step", args.acknowledged_step,
                       "the last step whose reply was seen");
   command

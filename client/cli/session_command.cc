@@ -31,6 +31,7 @@ struct CreateOptions {
   LayerOptions layer;
   bool discard_input = false;
   std::string non_finite = "reject";
+  std::string reduction = "local";
 };
 
 void PrintSession(const client::SessionInfo& session, OutputFormat format) {
@@ -47,6 +48,11 @@ absl::StatusOr<client::SessionConfig> ConfigOf(const CreateOptions& options) {
   config.normalization = layer->normalization;
   if (options.discard_input) {
     config.kept_input_policy = client::KeptInputPolicy::kDiscard;
+  }
+  if (options.reduction == "sum") {
+    config.gradient_reduction = client::GradientReduction::kSum;
+  } else if (options.reduction == "mean") {
+    config.gradient_reduction = client::GradientReduction::kMean;
   }
   if (options.non_finite == "propagate") {
     config.non_finite_policy = client::NonFinitePolicy::kPropagate;
@@ -71,6 +77,16 @@ absl::StatusOr<int> RunShow(const std::string& name,
   const auto client = Connect(global);
   if (!client.ok()) return client.status();
   const auto session = client->GetSession(name);
+  if (!session.ok()) return session.status();
+  PrintSession(*session, FormatOf(global));
+  return kYes;
+}
+
+absl::StatusOr<int> RunUpdate(const client::UpdateSessionArgs& args,
+                              const GlobalOptions& global) {
+  const auto client = Connect(global);
+  if (!client.ok()) return client.status();
+  const auto session = client->UpdateSession(args);
   if (!session.ok()) return session.status();
   PrintSession(*session, FormatOf(global));
   return kYes;
@@ -115,6 +131,16 @@ void AddCreate(CLI::App& session, const CommandRegistry& registry) {
                    "steps that can be repeated")
       ->check(CLI::Range(1, 256))
       ->capture_default_str();
+  command
+      ->add_option("--world-size", options->config.world_size,
+                   "ranks that share one batch, each with a shard of it")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
+  command
+      ->add_option("--reduce", options->reduction,
+                   "dgamma and dbeta of several ranks: local, sum or mean")
+      ->check(CLI::IsMember({"local", "sum", "mean"}))
+      ->capture_default_str();
   command->add_flag("--discard-input", options->discard_input,
                     "the server keeps no x: send it again with each backward");
   command
@@ -143,6 +169,28 @@ void AddShow(CLI::App& session, const CommandRegistry& registry) {
   command->callback([name, registry] {
     registry.action = [name, &global = registry.global] {
       return RunShow(*name, global);
+    };
+  });
+}
+
+void AddUpdate(CLI::App& session, const CommandRegistry& registry) {
+  const auto args = std::make_shared<client::UpdateSessionArgs>();
+  CLI::App* const command = AddSubcommand(
+      session, "update", "Changes the number of ranks from the next step on",
+      "  bn session update enc/bn1 --world-size 3 --expected-step 120\n");
+  command->add_option("NAME", args->name, "of the session")
+      ->required()
+      ->check(PrintableAscii());
+  command->add_option("--world-size", args->world_size, "ranks from then on")
+      ->required()
+      ->check(CLI::Range(1, 4096));
+  command
+      ->add_option("--expected-step", args->expected_step,
+                   "the last step, as `bn session show` has it")
+      ->required();
+  command->callback([args, registry] {
+    registry.action = [args, &global = registry.global] {
+      return RunUpdate(*args, global);
     };
   });
 }
@@ -183,6 +231,7 @@ void AddSessionCommand(const CommandRegistry& registry) {
   session->require_subcommand(1);
   AddCreate(*session, registry);
   AddShow(*session, registry);
+  AddUpdate(*session, registry);
   AddList(*session, registry);
   AddSnapshotCommands(*session, registry);
   AddDelete(*session, registry);

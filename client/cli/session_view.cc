@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <string_view>
 #include <utility>
 
@@ -54,6 +55,59 @@ std::string CountersText(const client::SessionCounters& counters) {
       counters.replay_count, counters.evicted_input_count);
 }
 
+std::string RanksText(const std::vector<std::uint32_t>& ranks) {
+  return ranks.empty() ? "none" : fmt::format("{}", fmt::join(ranks, ", "));
+}
+
+std::string SecondsText(absl::Duration duration) {
+  return fmt::format("{:.3g} s", absl::ToDoubleSeconds(duration));
+}
+
+std::string RankText(const client::RankInfo& rank) {
+  std::string text = rank.job ? fmt::format("joined ({})", *rank.job)
+                              : std::string("not joined");
+  if (rank.seen_ago) text += ", seen " + SecondsText(*rank.seen_ago) + " ago";
+  if (rank.last_wait) text += ", waited " + SecondsText(*rank.last_wait);
+  return text;
+}
+
+std::string_view NameOfPhase(client::GroupPhase phase) {
+  return phase == client::GroupPhase::kForward ? "forward" : "backward";
+}
+
+std::string BarrierText(const client::BarrierInfo& barrier) {
+  return fmt::format(
+      "{} of step {}, pass {}, attempt {}, for {}: present {}; "
+      "missing {}",
+      NameOfPhase(barrier.phase), barrier.step, barrier.pass, barrier.attempt,
+      SecondsText(barrier.age), RanksText(barrier.present_ranks),
+      RanksText(barrier.missing_ranks));
+}
+
+// Those without an open Join.
+std::vector<std::uint32_t> MissingRanks(const client::SessionInfo& session) {
+  std::vector<std::uint32_t> missing(session.config.world_size);
+  std::iota(missing.begin(), missing.end(), 0);
+  for (const client::RankInfo& rank : session.group->ranks) {
+    if (rank.job) std::erase(missing, rank.rank);
+  }
+  return missing;
+}
+
+void AddGroup(const client::SessionInfo& session, Table& table) {
+  const client::GroupInfo& group = *session.group;
+  for (const client::RankInfo& rank : group.ranks) {
+    table.AddRow({fmt::format("rank {}", rank.rank), RankText(rank)});
+  }
+  table.AddRow({std::string("not joined"), RanksText(MissingRanks(session))});
+  for (const client::BarrierInfo& barrier : group.barriers) {
+    table.AddRow({std::string("waiting"), BarrierText(barrier)});
+  }
+  if (group.barriers.empty()) {
+    table.AddRow({std::string("waiting"), std::string("nobody")});
+  }
+}
+
 std::string SpreadText(std::vector<double> values, bool with_spark) {
   if (values.empty()) return "no channels";
   const std::string spark =
@@ -86,6 +140,40 @@ ordered_json JsonOf(const client::SessionCounters& counters) {
           {"inference", counters.inference_count},
           {"backward", counters.backward_count},
           {"evicted_input", counters.evicted_input_count}};
+}
+
+ordered_json JsonOf(const client::RankInfo& rank) {
+  ordered_json json = {{"rank", rank.rank}, {"joined", rank.job.has_value()}};
+  if (rank.job) json["job"] = *rank.job;
+  if (rank.seen_ago) {
+    json["seen_ago_seconds"] = absl::ToDoubleSeconds(*rank.seen_ago);
+  }
+  if (rank.last_wait) {
+    json["last_wait_seconds"] = absl::ToDoubleSeconds(*rank.last_wait);
+  }
+  return json;
+}
+
+ordered_json JsonOf(const client::BarrierInfo& barrier) {
+  return {{"step", barrier.step},
+          {"phase", NameOfPhase(barrier.phase)},
+          {"pass", barrier.pass},
+          {"attempt", barrier.attempt},
+          {"age_seconds", absl::ToDoubleSeconds(barrier.age)},
+          {"present_ranks", barrier.present_ranks},
+          {"missing_ranks", barrier.missing_ranks}};
+}
+
+ordered_json GroupJson(const client::SessionInfo& session) {
+  const client::GroupInfo& group = *session.group;
+  ordered_json json = {{"ranks", ordered_json::array()},
+                       {"missing_ranks", MissingRanks(session)},
+                       {"barriers", ordered_json::array()}};
+  for (const auto& rank : group.ranks) json["ranks"].push_back(JsonOf(rank));
+  for (const auto& barrier : group.barriers) {
+    json["barriers"].push_back(JsonOf(barrier));
+  }
+  return json;
 }
 
 ordered_json JsonOf(const client::RunningStatistics& running) {
@@ -123,6 +211,11 @@ Table SessionDetails(const client::SessionInfo& session, bool with_spark) {
                     : BytesText(session.kept_input_bytes)});
   table.AddRow({std::string("calls"), CountersText(session.counters)});
   table.AddRow({std::string("created"), TimeText(session.create_time)});
+  if (config.world_size > 1) {
+    table.AddRow(
+        {std::string("world size"), std::to_string(config.world_size)});
+  }
+  if (session.group) AddGroup(session, table);
   if (const auto& running = session.running_statistics) {
     table.AddRow(
         {std::string("batches"), std::to_string(running->batch_count)});
@@ -142,6 +235,7 @@ ordered_json JsonOf(const client::SessionInfo& session) {
   json["create_time"] = TimeText(session.create_time);
   json["kept_input_bytes"] = session.kept_input_bytes;
   json["counters"] = JsonOf(session.counters);
+  if (session.group) json["group"] = GroupJson(session);
   if (session.running_statistics) {
     json["running_statistics"] = JsonOf(*session.running_statistics);
   }

@@ -94,6 +94,13 @@ Gradients FinishBackward(const ForwardSums& forward,
                          const BackwardSums& backward, double eps,
                          Degenerate degenerate);
 
+// dgamma and dbeta of a whole batch over the number of ranks that took it, each
+// rounded once from the exact value and not from the rounded sum.
+// REQUIRES: `gradients` is FinishBackward of the other arguments; ranks >= 1.
+void AverageOverRanks(const ForwardSums& forward, const BackwardSums& backward,
+                      double eps, Degenerate degenerate, std::int64_t ranks,
+                      Gradients& gradients);
+
 // Eq. 13-14, for the gradient of an INFERENCE forward.
 Gradients FinishInferenceBackward(const BackwardSums& backward,
                                   const Statistics& running, double eps,

@@ -110,6 +110,14 @@ ForwardSums ForwardSums::EmptyLike(const ForwardSums& like) {
   return empty;
 }
 
+ForwardSums ForwardSums::FromTotals(std::int64_t count,
+                                    std::vector<ChannelTotals> totals) {
+  ForwardSums sums;
+  sums.counts_.assign(totals.size(), count);
+  sums.totals_ = std::move(totals);
+  return sums;
+}
+
 void ForwardSums::AddBox(TensorView x, const Box& box) {
   AddForwardBox(x, box, totals_.data());
   ForEachChannel(box,
@@ -194,6 +202,12 @@ BackwardSums BackwardSums::EmptyLike(const BackwardSums& like) {
   BackwardSums empty;
   empty.totals_ = AtScalesOf(like.totals_);
   return empty;
+}
+
+BackwardSums BackwardSums::FromTotals(std::vector<ChannelTotals> totals) {
+  BackwardSums sums;
+  sums.totals_ = std::move(totals);
+  return sums;
 }
 
 // Block by block, both widened to doubles.

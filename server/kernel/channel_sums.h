@@ -32,6 +32,10 @@ class ForwardSums {
   // Zeros at the scales of `like`, to be merged with it.
   static ForwardSums EmptyLike(const ForwardSums& like);
 
+  // Of `count` values in each channel. REQUIRES: n*Q >= S*S.
+  static ForwardSums FromTotals(std::int64_t count,
+                                std::vector<ChannelTotals> totals);
+
   // Adds the block of the batch that begins at flat offset `first`.
   void Add(const ChannelLayout& layout, std::int64_t first, TensorView x,
            Workers& workers = Workers::Inline());
@@ -69,6 +73,7 @@ class BackwardSums {
   BackwardSums(std::int64_t channels, Dtype x, Dtype dy);
 
   static BackwardSums EmptyLike(const BackwardSums& like);
+  static BackwardSums FromTotals(std::vector<ChannelTotals> totals);
 
   // Adds the block of x and dy that begins at flat offset `first`.
   void Add(const ChannelLayout& layout, std::int64_t first, TensorView x,

@@ -1,5 +1,6 @@
 #include "server/kernel/channel_totals.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace batchnorm::kernel {
@@ -45,14 +46,52 @@ void ChannelTotals::Merge(const ChannelTotals& part) {
     if (scale == part.scale) {
       Add(part.sum, part.top, part.rest);
     } else {
-      ChannelTotals spilled = part;
-      spilled.Rescale({});
-      return Merge(spilled);
+      MergeOfOtherScale(part);
     }
   }
   if (!part.spill_) return;
   spill().sum.Merge(part.spill_->sum);
   spill().products.Merge(part.spill_->products);
+}
+
+void ChannelTotals::MergeOfOtherScale(const ChannelTotals& part) {
+  const int unit = std::min(scale.sum_unit(), part.scale.sum_unit());
+  const int product_unit =
+      std::min(scale.product_unit(), part.scale.product_unit());
+  if (scale.kind == part.scale.kind && CanRefine(unit, product_unit) &&
+      part.CanRefine(unit, product_unit)) {
+    Refine(unit, product_unit);
+    const int shift = part.scale.sum_unit() - unit;
+    const int product_shift = part.scale.product_unit() - product_unit;
+    Add(part.sum << shift, part.top << product_shift,
+        part.rest << product_shift);
+  } else {
+    ChannelTotals other = part;
+    other.spill_ = nullptr;  // merged by the caller
+    other.Rescale({});
+    Merge(other);
+  }
+}
+
+bool ChannelTotals::CanRefine(int unit, int product_unit) const {
+  constexpr int kRoom = 120;
+  const auto fits = [](Wide value, int shift) {
+    const Wide magnitude = value < 0 ? -value : value;
+    return shift < kRoom && magnitude >> (kRoom - shift) == 0;
+  };
+  const int product_shift = scale.product_unit() - product_unit;
+  return fits(sum, scale.sum_unit() - unit) && fits(top, product_shift) &&
+         fits(rest, product_shift);
+}
+
+void ChannelTotals::Refine(int unit, int product_unit) {
+  sum <<= scale.sum_unit() - unit;
+  top <<= scale.product_unit() - product_unit;
+  rest <<= scale.product_unit() - product_unit;
+  const int both =
+      scale.top + scale.other_top + product_unit - scale.product_unit();
+  scale.top = static_cast<std::int16_t>(scale.top + unit - scale.sum_unit());
+  scale.other_top = static_cast<std::int16_t>(both - scale.top);
 }
 
 ExactSum ChannelTotals::Sum() const {

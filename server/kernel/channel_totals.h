@@ -79,6 +79,13 @@ class ChannelTotals {
  private:
   void SpillIntegers();
 
+  // The part's integers, at the finer of the two units if they stay small, for
+  // parts of a batch that were predicted by themselves; else to the spill.
+  void MergeOfOtherScale(const ChannelTotals& part);
+  // To units that are not above the present ones.
+  bool CanRefine(int unit, int product_unit) const;
+  void Refine(int unit, int product_unit);
+
   std::unique_ptr<Spill> spill_;
 };
 

@@ -1,5 +1,6 @@
 #include "server/kernel/finish.h"
 
+#include <bit>
 #include <cassert>
 #include <cmath>
 #include <cstddef>
@@ -102,6 +103,34 @@ Gradients FinishBackward(const ForwardSums& forward,
   FinishBackwardRange(forward, backward, eps, degenerate, {0, channels},
                       gradients);
   return gradients;
+}
+
+namespace {
+
+// Whether value / divisor is exactly what a double holds.
+bool DividesExactly(double value, std::int64_t divisor) {
+  if (!std::has_single_bit(static_cast<std::uint64_t>(divisor))) return false;
+  return value == 0 || std::isnormal(value / static_cast<double>(divisor));
+}
+
+}  // namespace
+
+void AverageOverRanks(const ForwardSums& forward, const BackwardSums& backward,
+                      double eps, Degenerate degenerate, std::int64_t ranks,
+                      Gradients& gradients) {
+  assert(ranks >= 1);
+  const FloatingPointScope scope;
+  for (std::size_t c = 0; c < gradients.dgamma.size(); ++c) {
+    double& dgamma = gradients.dgamma[c];
+    double& dbeta = gradients.dbeta[c];
+    if (DividesExactly(dgamma, ranks) && DividesExactly(dbeta, ranks)) {
+      dgamma /= static_cast<double>(ranks);
+      dbeta /= static_cast<double>(ranks);
+    } else {
+      readable::AverageOverRanks(forward, backward, eps, degenerate, ranks, c,
+                                 dgamma, dbeta);
+    }
+  }
 }
 
 void UpdateRunning(const ForwardSums& sums, const RunningUpdate& update,

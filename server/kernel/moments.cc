@@ -16,8 +16,7 @@ Dyadic Moments::SquaredStd(double eps) const {
 }
 
 bool IsFinite(const ForwardSums& sums, std::int64_t channel) {
-  return sums.sum(channel).is_finite() &&
-         sums.sum_of_squares(channel).is_finite();
+  return sums.totals(channel).is_finite();
 }
 
 }  // namespace batchnorm::kernel

@@ -20,6 +20,10 @@ void FinishBackward(const ForwardSums& forward, const BackwardSums& backward,
                     double eps, Degenerate degenerate, std::size_t channel,
                     Gradients& gradients);
 
+void AverageOverRanks(const ForwardSums& forward, const BackwardSums& backward,
+                      double eps, Degenerate degenerate, std::int64_t ranks,
+                      std::size_t channel, double& dgamma, double& dbeta);
+
 // batch_count is counted with this batch. REQUIRES: the batch is not empty.
 void UpdateRunning(const ForwardSums& sums, const RunningUpdate& update,
                    Degenerate degenerate, std::int64_t batch_count,

@@ -40,9 +40,11 @@ double RoundOverRoot(const Dyadic& numerator, const Dyadic& v) {
   return numerator.is_negative() ? -magnitude : magnitude;
 }
 
-// Eq. 11 and 12. N = n*P - S*D is n^2 times the covariance of dy and x.
+// Eq. 11 over `ranks`, and 12. N = n*P - S*D is n^2 times the covariance of dy
+// and x.
 void FinishSlopes(const Dyadic& N, const Moments& m, double eps,
-                  Degenerate degenerate, ChannelGradients& result) {
+                  Degenerate degenerate, const Dyadic& ranks,
+                  ChannelGradients& result) {
   const Dyadic V = m.SquaredStd(eps);
   if (V.is_zero()) {
     // x_hat is 0 by kUnitCorrection, and 0 * Inf otherwise.
@@ -51,18 +53,20 @@ void FinishSlopes(const Dyadic& N, const Moments& m, double eps,
     return;
   }
   const int scale = InverseStdScale(m.n * m.n, V);
-  result.dgamma = RoundOverRoot(N, V);
+  result.dgamma = RoundOverRoot(N, ranks * ranks * V);
   result.k = RoundQuotient(N * Dyadic::PowerOfTwo(-scale), V);
 }
 
-// Eq. 9 and 10, whatever x is.
-ChannelGradients FinishMeans(const ExactSum& dy, std::int64_t count) {
+// Eq. 9 over `ranks`, and 10, whatever x is.
+ChannelGradients FinishMeans(const ExactSum& dy, std::int64_t count,
+                             const Dyadic& ranks) {
   ChannelGradients result;
   result.dbeta = dy.ToDouble();
   result.mean_dy = result.dbeta;
   if (!dy.is_finite()) return result;
   const Dyadic n = Dyadic::FromInteger(count);
   const Dyadic D = dy.Value();
+  result.dbeta = RoundQuotient(D, ranks);
   result.mean_dy = RoundQuotient(D, n);
   result.mean_dy_lo =
       RoundQuotient(D - n * Dyadic::FromDouble(result.mean_dy), n);
@@ -71,10 +75,13 @@ ChannelGradients FinishMeans(const ExactSum& dy, std::int64_t count) {
 
 ChannelGradients FinishChannel(const ForwardSums& forward,
                                const BackwardSums& backward, std::int64_t c,
-                               double eps, Degenerate degenerate) {
+                               double eps, Degenerate degenerate,
+                               std::int64_t over_ranks = 1) {
   // The gradients of an empty batch are empty sums, and nothing reads the rest.
   if (forward.count(c) == 0) return {0, 0, 0, 0, 0};
-  ChannelGradients result = FinishMeans(backward.sum_dy(c), forward.count(c));
+  const Dyadic ranks = Dyadic::FromInteger(over_ranks);
+  ChannelGradients result =
+      FinishMeans(backward.sum_dy(c), forward.count(c), ranks);
   if (!IsFinite(forward, c) || !backward.sum_dy(c).is_finite() ||
       !backward.sum_dy_x(c).is_finite()) {
     return result;
@@ -82,7 +89,7 @@ ChannelGradients FinishChannel(const ForwardSums& forward,
   const Moments m(forward, c);
   const Dyadic P = backward.sum_dy_x(c).Value();
   const Dyadic N = m.n * P - m.S * backward.sum_dy(c).Value();
-  FinishSlopes(N, m, eps, degenerate, result);
+  FinishSlopes(N, m, eps, degenerate, ranks, result);
   return result;
 }
 
@@ -108,6 +115,16 @@ void FinishBackward(const ForwardSums& forward, const BackwardSums& backward,
   Set(FinishChannel(forward, backward, static_cast<std::int64_t>(channel), eps,
                     degenerate),
       channel, gradients);
+}
+
+void AverageOverRanks(const ForwardSums& forward, const BackwardSums& backward,
+                      double eps, Degenerate degenerate, std::int64_t ranks,
+                      std::size_t channel, double& dgamma, double& dbeta) {
+  const ChannelGradients averages =
+      FinishChannel(forward, backward, static_cast<std::int64_t>(channel), eps,
+                    degenerate, ranks);
+  dgamma = averages.dgamma;
+  dbeta = averages.dbeta;
 }
 
 }  // namespace readable

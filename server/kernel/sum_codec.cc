@@ -1,6 +1,5 @@
 #include "server/kernel/sum_codec.h"
 
-#include <array>
 #include <limits>
 #include <utility>
 #include <vector>
@@ -37,6 +36,10 @@ Tag TagOf(ExactSum::Kind kind) {
   }
 }
 
+void PutLittleEndian(std::uint64_t value, int bytes, char* out) {
+  for (int i = 0; i < bytes; ++i) out[i] = static_cast<char>(value >> 8 * i);
+}
+
 }  // namespace
 
 SumWriter::SumWriter(std::string_view magic, std::int64_t channels)
@@ -69,20 +72,24 @@ void SumWriter::WriteNumber(bool negative, int low,
   const Tag tag = limbs.empty() ? Tag::kZero
                   : negative    ? Tag::kNegative
                                 : Tag::kPositive;
-  WriteInteger(static_cast<std::uint64_t>(tag), 1);
-  if (limbs.empty()) return;
-  WriteInteger(static_cast<std::uint64_t>(low - kLowestLimb), 1);
-  WriteInteger(limbs.size(), 1);
-  for (const Dyadic::Limb limb : limbs) WriteInteger(limb, kLimbBytes);
+  if (limbs.empty()) return WriteInteger(static_cast<std::uint64_t>(tag), 1);
+  char* out = Append(3 + limbs.size() * kLimbBytes);
+  *out++ = static_cast<char>(tag);
+  *out++ = static_cast<char>(low - kLowestLimb);
+  *out++ = static_cast<char>(limbs.size());
+  for (const Dyadic::Limb limb : limbs) {
+    PutLittleEndian(limb, kLimbBytes, out);
+    out += kLimbBytes;
+  }
 }
 
 void SumWriter::WriteInteger(std::uint64_t value, int bytes) {
-  std::array<char, kLimbBytes> little_endian;
-  for (char& byte : little_endian) {
-    byte = static_cast<char>(value & 0xff);
-    value >>= 8;
-  }
-  bytes_.append(little_endian.data(), static_cast<std::size_t>(bytes));
+  PutLittleEndian(value, bytes, Append(static_cast<std::size_t>(bytes)));
+}
+
+char* SumWriter::Append(std::size_t bytes) {
+  bytes_.resize(bytes_.size() + bytes);
+  return &bytes_[bytes_.size() - bytes];
 }
 
 std::optional<std::int64_t> SumReader::ReadHeader(std::string_view magic,

@@ -6,6 +6,7 @@
 #ifndef BATCHNORMD_SERVER_KERNEL_SUM_CODEC_H_
 #define BATCHNORMD_SERVER_KERNEL_SUM_CODEC_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -32,6 +33,8 @@ class SumWriter {
   // The number of these limbs, from the lowest, of which 0 has none.
   void WriteNumber(bool negative, int low, std::span<const Dyadic::Limb> limbs);
   void WriteInteger(std::uint64_t value, int bytes);
+  // Where to write that many more.
+  char* Append(std::size_t bytes);
 
   std::string bytes_;
 };

@@ -24,6 +24,7 @@ absl::StatusOr<session::BackwardCall> Take(v1::BackwardRequest request) {
   session::BackwardCall call;
   call.step = request.step();
   call.rank = request.rank();
+  call.pass = request.pass();
   call.acknowledged_step = request.acknowledged_step();
   call.writer_token = request.writer_token();
   call.gamma = *std::move(gamma);
@@ -39,13 +40,22 @@ void Backward(session::Registry& registry, v1::BackwardRequest request,
   const absl::StatusOr<std::shared_ptr<session::Session>> session =
       registry.Find(request.session());
   if (!session.ok()) return respond(session.status());
+  const session::PhaseKey key = {.step = request.step(),
+                                 .phase = session::Phase::kBackward,
+                                 .pass = request.pass()};
+  const std::uint32_t rank = request.rank();
   absl::StatusOr<session::BackwardCall> call = Take(std::move(request));
-  if (!call.ok()) return respond(call.status());
+  if (!call.ok()) {
+    (*session)->Refuse(key, rank, call.status());
+    return respond(call.status());
+  }
   (*session)->Backward(
-      *std::move(call),
-      [respond](absl::StatusOr<session::BackwardResult> result) {
+      *std::move(call), [respond, session = *session](
+                            absl::StatusOr<session::BackwardResult> result) {
         if (!result.ok()) return respond(result.status());
-        respond(ToProto(*std::move(result)));
+        const session::Journal::Change change = result->change;
+        session->WhenItLasts(change,
+                             respond.Prepare(ToProto(*std::move(result))));
       });
 }
 

@@ -8,27 +8,11 @@
 #include "spdlog/spdlog.h"
 
 namespace batchnorm::rpc {
-namespace {
-
-absl::Status ServerDraining() {
-  return session::MakeError(
-      absl::StatusCode::kUnavailable,
-      "the server is shutting down; the call changed nothing",
-      {.reason = "SERVER_DRAINING"});
-}
-
-}  // namespace
-
 void Call::Post(const Method& method, const CallFloor& floor) {
   auto* call = new Call(method, floor);
   call->context_.AsyncNotifyWhenDone(&call->done_);
   method.request(&call->context_, &call->request_, &call->writer_, &floor.queue,
                  &call->received_);
-}
-
-void Call::React(void* tag, bool ok) {
-  const auto* event = static_cast<Event*>(tag);
-  (event->call->*event->react)(ok);
 }
 
 Call::Call(const Method& method, const CallFloor& floor)
@@ -48,6 +32,7 @@ void Call::OnReceived(bool ok) {
   request_bytes_ = static_cast<std::int64_t>(request_.Length());
   const bool may_be_served = floor_.census.Receive();
   if (const absl::Status admitted = Admit(may_be_served); !admitted.ok()) {
+    method_.refused(request_, admitted);
     request_.Clear();
     Fail(admitted);
   } else if (!method_.carries_tensors) {
@@ -61,7 +46,7 @@ void Call::OnReceived(bool ok) {
 }
 
 absl::Status Call::Admit(bool may_be_served) {
-  if (!may_be_served) return ServerDraining();
+  if (!may_be_served) return session::ServerDraining();
   if (!method_.carries_tensors) return absl::OkStatus();
   absl::Status admitted = floor_.budget.Acquire(request_bytes_);
   if (admitted.ok()) admitted_bytes_ = request_bytes_;
@@ -102,13 +87,13 @@ void Call::Fail(const absl::Status& status) {
   Release();
 }
 
-void Call::OnDone(bool /*ok*/) {
+void Call::OnDone() {
   cancelled_ = context_.IsCancelled();
   if (cancelled_) floor_.census.CountGivenUp();
   Release();
 }
 
-void Call::OnFinished(bool /*ok*/) {
+void Call::OnFinished() {
   // Until here the reply was held in memory, and counts.
   floor_.budget.Release(admitted_bytes_);
   floor_.census.CountAnswered();

@@ -28,6 +28,7 @@
 #include "absl/time/time.h"
 #include "server/rpc/byte_budget.h"
 #include "server/rpc/call_census.h"
+#include "server/rpc/event.h"
 #include "server/rpc/thread_pool.h"
 
 namespace batchnorm::rpc {
@@ -47,6 +48,10 @@ struct Method {
   // Leads to exactly one Finish or Fail, now or later, on any thread. The bytes
   // are the call's; it is gone when it is answered.
   std::function<void(Call&, grpc::ByteBuffer&)> answer;
+  // Told of a call that was not admitted: others may wait for it. Not to keep
+  // its caller waiting, so nothing that waits may be done here.
+  std::function<void(const grpc::ByteBuffer&, const absl::Status&)> refused =
+      [](const grpc::ByteBuffer&, const absl::Status&) {};
 };
 
 // What all calls of one completion queue share. Outlives them.
@@ -65,9 +70,6 @@ class Call {
  public:
   static void Post(const Method& method, const CallFloor& floor);
 
-  // Reacts to an event that `floor.queue` delivered.
-  static void React(void* tag, bool ok);
-
   // Before Finish or Fail, by the thread that calls it.
   void AddTrailer(const std::string& key, const std::string& value);
 
@@ -76,17 +78,12 @@ class Call {
   void Fail(const absl::Status& status);
 
  private:
-  struct Event {
-    Call* call;
-    void (Call::*react)(bool ok);
-  };
-
   Call(const Method& method, const CallFloor& floor);
   ~Call();
 
   void OnReceived(bool ok);
-  void OnDone(bool ok);      // the call is over for gRPC: answered or cancelled
-  void OnFinished(bool ok);  // the answer is on its way
+  void OnDone();      // the call is over for gRPC: answered or cancelled
+  void OnFinished();  // the answer is on its way
   void Release();
 
   absl::Status Admit(bool may_be_served);
@@ -106,9 +103,9 @@ class Call {
   std::atomic<bool> cancelled_{false};
   std::atomic<int> holders_{3};  // the answer, `done` and `finished`
 
-  Event received_{this, &Call::OnReceived};
-  Event done_{this, &Call::OnDone};
-  Event finished_{this, &Call::OnFinished};
+  Event received_{[this](bool ok) { OnReceived(ok); }};
+  Event done_{[this](bool) { OnDone(); }};
+  Event finished_{[this](bool) { OnFinished(); }};
 };
 
 }  // namespace batchnorm::rpc

@@ -52,8 +52,15 @@ void Forward(session::Registry& registry, v1::ForwardRequest request,
   const absl::StatusOr<std::shared_ptr<session::Session>> session =
       registry.Find(request.session());
   if (!session.ok()) return respond(session.status());
+  const session::PhaseKey key = {.step = request.step(),
+                                 .phase = session::Phase::kForward};
+  const std::uint32_t rank = request.rank();
+  const bool is_inference = request.mode() == v1::MODE_INFERENCE;
   absl::StatusOr<session::ForwardCall> call = Take(std::move(request));
-  if (!call.ok()) return respond(call.status());
+  if (!call.ok()) {
+    if (!is_inference) (*session)->Refuse(key, rank, call.status());
+    return respond(call.status());
+  }
   // The reply is written while the step is being stored, and sent afterwards.
   (*session)->Forward(
       *std::move(call), [respond, session = *session](

@@ -5,9 +5,11 @@
 
 #include "batchnorm/v1/batch_norm_service.grpc.pb.h"
 #include "server/rpc/backward_handler.h"
+#include "server/rpc/call_header.h"
 #include "server/rpc/evaluate_handler.h"
 #include "server/rpc/forward_handler.h"
 #include "server/rpc/session_handlers.h"
+#include "server/rpc/sync_handler.h"
 #include "server/rpc/unary_call.h"
 
 namespace batchnorm::rpc {
@@ -18,9 +20,10 @@ using RawService = Api::WithRawMethod_CreateSession<
     Api::WithRawMethod_GetSession<Api::WithRawMethod_ListSessions<
         Api::WithRawMethod_UpdateSession<Api::WithRawMethod_AcquireSession<
             Api::WithRawMethod_ExportSession<Api::WithRawMethod_ImportSession<
-                Api::WithRawMethod_DeleteSession<
-                    Api::WithRawMethod_Forward<Api::WithRawMethod_Backward<
-                        Api::WithRawMethod_Evaluate<Api::Service>>>>>>>>>>>;
+                Api::WithRawMethod_DeleteSession<Api::WithRawMethod_Forward<
+                    Api::WithRawMethod_Backward<Api::WithRawMethod_Sync<
+                        Api::WithRawMethod_Join<Api::WithRawMethod_Evaluate<
+                            Api::Service>>>>>>>>>>>>>;
 
 // One of RawService's RequestX.
 using RequestMember = void (RawService::*)(grpc::ServerContext*,
@@ -80,6 +83,34 @@ class MethodTable {
   std::vector<Method> methods_;
 };
 
+// Ranks that wait for a call that was not admitted need not wait any longer.
+void TellOfRefusals(session::Registry& registry, std::vector<Method>& methods) {
+  const auto teller = [&registry](session::Phase phase) {
+    return [&registry, phase](const grpc::ByteBuffer& request,
+                              const absl::Status& why) {
+      const CallHeader header = ReadHeader(request, phase);
+      registry.Refuse(header.session, header.key, header.rank, why);
+    };
+  };
+  for (Method& method : methods) {
+    if (method.name == "Forward") {
+      method.refused = teller(session::Phase::kForward);
+    } else if (method.name == "Backward") {
+      method.refused = teller(session::Phase::kBackward);
+    }
+  }
+}
+
+JoinMethod MakeJoin(RawService& service, session::Registry& registry) {
+  return {.request =
+              [&service](grpc::ServerContext* context, grpc::ByteBuffer* bytes,
+                         RawReplyStream* stream,
+                         grpc::ServerCompletionQueue* queue, void* tag) {
+                service.RequestJoin(context, bytes, stream, queue, queue, tag);
+              },
+          .registry = registry};
+}
+
 void AddEvaluate(MethodTable& table, const session::TensorLimits& limits,
                  kernel::Workers& workers) {
   table.Add<v1::EvaluateRequest, v1::EvaluateResponse>(
@@ -115,8 +146,14 @@ ServiceMethods MakeServiceMethods(session::Registry& registry,
                        &DeleteSession);
   table.AddTensorCall("Forward", &RawService::RequestForward, &Forward);
   table.AddTensorCall("Backward", &RawService::RequestBackward, &Backward);
+  table.AddTensorCall("Sync", &RawService::RequestSync, &Sync);
   AddEvaluate(table, limits, workers);
-  return {.service = std::move(service), .methods = table.Take()};
+  std::vector<Method> methods = table.Take();
+  TellOfRefusals(registry, methods);
+  JoinMethod join = MakeJoin(*service, registry);
+  return {.service = std::move(service),
+          .methods = std::move(methods),
+          .join = std::move(join)};
 }
 
 }  // namespace batchnorm::rpc

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "server/rpc/call.h"
+#include "server/rpc/join_call.h"
 #include "server/session/registry.h"
 #include "server/session/session.h"
 
@@ -18,6 +19,7 @@ namespace batchnorm::rpc {
 struct ServiceMethods {
   std::unique_ptr<grpc::Service> service;
   std::vector<Method> methods;  // use `service`
+  JoinMethod join;
 };
 
 // REQUIRES: the registry and the workers outlive the methods.

@@ -4,6 +4,7 @@
 #define BATCHNORMD_SERVER_RPC_RESULT_MAPPING_H_
 
 #include "batchnorm/v1/batch_norm_service.pb.h"
+#include "batchnorm/v1/group.pb.h"
 #include "batchnorm/v1/normalization.pb.h"
 #include "batchnorm/v1/session.pb.h"
 #include "server/kernel/batch_norm.h"
@@ -14,11 +15,14 @@
 namespace batchnorm::rpc {
 
 v1::BatchStatistics ToProto(const kernel::Statistics& statistics);
+v1::GradientStatistics ToProto(const kernel::Statistics& statistics,
+                               const kernel::Gradients& gradients);
 v1::RunningStatistics ToProto(const session::RunningStatistics& running);
 v1::Session ToProto(const session::Snapshot& snapshot);
 v1::ListSessionsResponse ToProto(const session::SessionPage& page);
 v1::ForwardResponse ToProto(session::ForwardResult result);
 v1::BackwardResponse ToProto(session::BackwardResult result);
+v1::SyncResponse ToProto(const session::SyncResult& result);
 v1::EvaluateResponse ToProto(EvaluationResult result);
 
 }  // namespace batchnorm::rpc

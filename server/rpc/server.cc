@@ -11,16 +11,18 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "grpc/health/v1/health.pb.h"
 #include "server/rpc/byte_budget.h"
 #include "server/rpc/call.h"
 #include "server/rpc/call_census.h"
-#include "server/rpc/idle_sweeper.h"
 #include "server/rpc/listener.h"
 #include "server/rpc/methods.h"
 #include "server/rpc/thread_pool.h"
+#include "server/rpc/ticker.h"
 #include "server/session/registry.h"
+#include "spdlog/spdlog.h"
 
 namespace batchnorm::rpc {
 namespace {
@@ -30,6 +32,9 @@ constexpr char kServiceName[] = "batchnorm.v1.BatchNormService";
 // Calls of one method that gRPC can hand over without waiting for a repost.
 constexpr int kPostedCalls = 32;
 
+// How exactly a barrier's timeout is kept.
+constexpr absl::Duration kBarrierTick = absl::Milliseconds(50);
+
 // A reply's bytes that are not payload: names, shapes, tags, lengths.
 constexpr std::int64_t kReplyFramingBytes = 4096;
 constexpr std::int64_t kMinMessageBytes = 64 << 10;
@@ -38,7 +43,7 @@ constexpr std::int64_t kMinMessageBytes = 64 << 10;
 constexpr int kSessionThreads = 8;
 
 constexpr int kMaxConcurrentStreams = 1024;  // a connection
-constexpr int kKeepaliveTimeMs = 10'000;     // a dead peer is noticed in 15 s
+constexpr int kKeepaliveTimeMs = 9'000;      // a dead peer is noticed in 14 s
 constexpr int kKeepaliveTimeoutMs = 5'000;
 constexpr int kMinPingIntervalMs = 5'000;  // clients may ping as we do
 
@@ -91,6 +96,10 @@ absl::Status Check(const ServerOptions& options) {
       CheckAtLeast("max bytes in flight", options.max_bytes_in_flight, 1));
   status.Update(CheckAtLeast("kept input bytes", options.kept_input_bytes, 0));
   status.Update(CheckAtLeast("loaded bytes", options.loaded_bytes, 0));
+  if (options.barrier_timeout <= absl::ZeroDuration()) {
+    status.Update(
+        absl::InvalidArgumentError("barrier timeout: expected more than 0"));
+  }
   return status;
 }
 
@@ -103,10 +112,28 @@ session::RegistryOptions RegistryOptionsOf(const ServerOptions& options,
   registry.max_sessions = options.max_sessions;
   registry.kept_input_bytes = options.kept_input_bytes;
   registry.idle_ttl = options.idle_ttl;
+  registry.barrier_timeout = options.barrier_timeout;
   registry.tensor_limits.max_tensor_bytes = options.max_tensor_bytes;
   registry.tensor_limits.max_reply_bytes =
       options.max_message_bytes - kReplyFramingBytes;
   return registry;
+}
+
+// A session outlives its time by a quarter at most, and by a minute at most.
+absl::Duration SweepPeriod(absl::Duration idle_ttl) {
+  return std::clamp(idle_ttl / 4, absl::Milliseconds(10), absl::Minutes(1));
+}
+
+void ForgetIdle(session::Registry& registry) {
+  const std::int64_t forgotten = registry.ExpireIdle();
+  if (forgotten > 0) spdlog::info("forgot {} idle sessions", forgotten);
+}
+
+void LogStragglers(const std::string& session,
+                   const session::Stragglers& late) {
+  spdlog::warn("session {}: step {} has waited {:.1f} s for rank {}", session,
+               late.key.step, absl::ToDoubleSeconds(late.waited),
+               absl::StrJoin(late.ranks, ", "));
 }
 
 // Limits, liveness, and what keeps a hostile peer cheap.
@@ -165,7 +192,7 @@ class Reflection : public grpc::ServerBuilderOption {
 void React(grpc::ServerCompletionQueue& queue) {
   void* tag = nullptr;
   bool ok = false;
-  while (queue.Next(&tag, &ok)) Call::React(tag, ok);
+  while (queue.Next(&tag, &ok)) Event::React(tag, ok);
 }
 
 }  // namespace
@@ -175,12 +202,20 @@ struct Server::State {
   explicit State(ServerOptions server_options)
       : options(std::move(server_options)),
         workers(options.tensor_threads > 0 ? options.tensor_threads : Cores()),
-        registry(RegistryOptionsOf(options, workers)),
+        registry(MakeRegistryOptions()),
         budget(options.max_bytes_in_flight),
         bound(MakeServiceMethods(
             registry, RegistryOptionsOf(options, workers).tensor_limits,
             workers)) {}
 
+  session::RegistryOptions MakeRegistryOptions() {
+    session::RegistryOptions made = RegistryOptionsOf(options, workers);
+    made.on_stragglers = LogStragglers;
+    made.run = [this](std::function<void()> task) {
+      compute_pool->Run(std::move(task));
+    };
+    return made;
+  }
   absl::Status Build();
   void Serve();
   void SetHealth(bool serving);
@@ -200,7 +235,8 @@ struct Server::State {
   std::unique_ptr<ThreadPool> session_pool;
   std::vector<CallFloor> floors;  // one a queue
   std::vector<std::thread> queue_threads;
-  std::unique_ptr<IdleSweeper> sweeper;
+  std::unique_ptr<Ticker> sweeper;
+  std::unique_ptr<Ticker> barrier_guard;
 };
 
 absl::Status Server::State::Build() {
@@ -237,9 +273,15 @@ void Server::State::Serve() {
     for (const Method& method : bound.methods) {
       for (int i = 0; i < kPostedCalls; ++i) Call::Post(method, floors.back());
     }
+    for (int i = 0; i < kPostedCalls; ++i) {
+      JoinCall::Post(bound.join, floors.back());
+    }
     queue_threads.emplace_back([&queue] { React(*queue); });
   }
-  sweeper = std::make_unique<IdleSweeper>(registry, options.idle_ttl);
+  sweeper = std::make_unique<Ticker>(SweepPeriod(options.idle_ttl),
+                                     [this] { ForgetIdle(registry); });
+  barrier_guard = std::make_unique<Ticker>(
+      kBarrierTick, [this] { registry.AbortOverdueBarriers(); });
   SetHealth(true);
 }
 
@@ -258,10 +300,12 @@ void Server::State::Stop() {
   const absl::Time deadline = absl::Now() + options.finish_timeout;
   sweeper.reset();
   census.RefuseFromNowOn();
+  registry.EndBarriers();
   census.WaitUntilAnswered(deadline);
   server->Shutdown(
       absl::ToChronoTime(std::min(deadline, absl::Now() + kGoodbye)));
   census.WaitUntilEmpty();
+  barrier_guard.reset();
   compute_pool.reset();
   session_pool.reset();
   for (const auto& queue : queues) queue->Shutdown();

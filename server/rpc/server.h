@@ -50,6 +50,8 @@ struct ServerOptions {
   // Sessions that are idle for longer are forgotten: all of them if they are in
   // memory only, else those that the server named.
   absl::Duration idle_ttl = absl::Hours(24);
+  // How long the ranks of a group wait for each other.
+  absl::Duration barrier_timeout = absl::Seconds(30);
   // The largest message in either direction. Less than 2^31.
   std::int64_t max_message_bytes = (std::int64_t{1} << 31) - (1 << 20);
   // Whether the schema can be asked for (grpcurl, buf curl).

@@ -10,6 +10,7 @@
 #define BATCHNORMD_SERVER_RPC_UNARY_CALL_H_
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -19,6 +20,8 @@
 #include "server/rpc/message_bytes.h"
 
 namespace batchnorm::rpc {
+
+using ReplyBytes = absl::StatusOr<grpc::ByteBuffer>;
 
 // Copyable; all copies answer the same call.
 template <typename Reply>
@@ -40,10 +43,16 @@ class Responder {
   // The reply as it will be sent, once it is known that it may be: for a thread
   // that has better things to do than writing messages.
   std::function<void(const absl::Status&)> Prepare(const Reply& reply) const {
-    return [call = call_, bytes = Serialize(reply)](const absl::Status& may) {
+    return Prepare(std::make_shared<const ReplyBytes>(Serialize(reply)));
+  }
+
+  // The same of a reply that others may be sent, too.
+  std::function<void(const absl::Status&)> Prepare(
+      std::shared_ptr<const ReplyBytes> bytes) const {
+    return [call = call_, bytes = std::move(bytes)](const absl::Status& may) {
       if (!may.ok()) return call->Fail(may);
-      if (!bytes.ok()) return call->Fail(bytes.status());
-      call->Finish(*bytes);
+      if (!bytes->ok()) return call->Fail(bytes->status());
+      call->Finish(**bytes);
     };
   }
 

@@ -36,14 +36,6 @@ absl::Status CheckReply(const Tensor& like, std::int64_t vectors,
            {"max_reply_bytes", absl::StrCat(limits.max_reply_bytes)}}});
 }
 
-absl::Status CheckNewWeight(std::optional<double> new_weight) {
-  if (!new_weight.has_value() || std::isfinite(*new_weight)) {
-    return absl::OkStatus();
-  }
-  return InvalidField("new_weight", "BAD_NEW_WEIGHT",
-                      "expected a finite number, got " + Text(*new_weight));
-}
-
 absl::Status CheckForwardStep(const ForwardCall& call) {
   if (call.mode == Mode::kTrain || call.step == 0) return absl::OkStatus();
   return InvalidField(
@@ -89,8 +81,7 @@ absl::StatusOr<kernel::ChannelLayout> CheckX(const Tensor& x,
 absl::Status CheckForwardArguments(const ForwardCall& call,
                                    const SessionConfig& config,
                                    const TensorLimits& limits) {
-  absl::Status status = CheckRank(call.rank, config);
-  if (status.ok()) status = CheckForwardStep(call);
+  absl::Status status = CheckForwardStep(call);
   if (status.ok()) status = CheckNewWeight(call.new_weight);
   if (status.ok()) {
     status = CheckReply(call.x, kForwardVectors, config.channels, limits);
@@ -100,11 +91,19 @@ absl::Status CheckForwardArguments(const ForwardCall& call,
 
 }  // namespace
 
-absl::Status CheckRank(std::uint32_t rank, const SessionConfig& config) {
-  if (rank < config.world_size) return absl::OkStatus();
+absl::Status CheckNewWeight(std::optional<double> new_weight) {
+  if (!new_weight.has_value() || std::isfinite(*new_weight)) {
+    return absl::OkStatus();
+  }
+  return InvalidField("new_weight", "BAD_NEW_WEIGHT",
+                      "expected a finite number, got " + Text(*new_weight));
+}
+
+absl::Status CheckRank(std::uint32_t rank, std::uint32_t world_size) {
+  if (rank < world_size) return absl::OkStatus();
   return InvalidField("rank", "BAD_RANK",
                       absl::StrCat("expected less than the world size, ",
-                                   config.world_size, ", got ", rank));
+                                   world_size, ", got ", rank));
 }
 
 absl::StatusOr<CheckedForward> CheckForward(const ForwardCall& call,
@@ -122,11 +121,9 @@ absl::StatusOr<CheckedForward> CheckForward(const ForwardCall& call,
 }
 
 absl::Status CheckBackward(const BackwardCall& call,
-                           const SessionConfig& config,
                            const TensorLimits& limits) {
   absl::Status status = CheckTensor(call.dy, "dy", limits.max_tensor_bytes);
   if (status.ok()) status = CheckNoLoneGamma(call);
-  if (status.ok()) status = CheckRank(call.rank, config);
   if (status.ok()) status = CheckBackwardStep(call);
   return status;
 }

@@ -27,11 +27,14 @@ struct CheckedForward {
 };
 
 // INVALID_ARGUMENT `BAD_RANK` unless it is below the world size.
-absl::Status CheckRank(std::uint32_t rank, const SessionConfig& config);
+absl::Status CheckRank(std::uint32_t rank, std::uint32_t world_size);
 
-// INVALID_ARGUMENT `BAD_RANK`, `BAD_TENSOR`, `BAD_CHANNEL_AXES`,
-// `WRONG_CHANNELS`, `BAD_NEW_WEIGHT`, `BAD_STEP`, RESOURCE_EXHAUSTED
-// `TENSOR_TOO_LARGE`, `TOO_LARGE_FOR_UNARY`.
+// INVALID_ARGUMENT `BAD_NEW_WEIGHT` unless it is finite.
+absl::Status CheckNewWeight(std::optional<double> new_weight);
+
+// INVALID_ARGUMENT `BAD_TENSOR`, `BAD_CHANNEL_AXES`, `WRONG_CHANNELS`,
+// `BAD_NEW_WEIGHT`, `BAD_STEP`, RESOURCE_EXHAUSTED `TENSOR_TOO_LARGE`,
+// `TOO_LARGE_FOR_UNARY`.
 absl::StatusOr<CheckedForward> CheckForward(const ForwardCall& call,
                                             const SessionConfig& config,
                                             const TensorLimits& limits);
@@ -39,7 +42,6 @@ absl::StatusOr<CheckedForward> CheckForward(const ForwardCall& call,
 // As above, for all but x and gamma, which Backward may leave out; and
 // `MISSING_INPUT` for a gamma without x.
 absl::Status CheckBackward(const BackwardCall& call,
-                           const SessionConfig& config,
                            const TensorLimits& limits);
 
 // As CheckForward, for x and gamma alone.

@@ -78,14 +78,10 @@ absl::Status Validate(const Normalization& normalization,
 }
 
 absl::Status CheckWorldSize(std::uint32_t world_size, std::string_view field) {
-  if (world_size == 1) return absl::OkStatus();
-  if (world_size == 0) {
-    return InvalidField(field, "BAD_CONFIG", "expected at least 1, got 0");
-  }
-  return MakeError(absl::StatusCode::kUnimplemented,
-                   absl::StrCat(std::string(field),
-                                ": this server supports 1, got ", world_size),
-                   {.reason = "WORLD_SIZE", .field = std::string(field)});
+  if (world_size >= 1 && world_size <= kMaxWorldSize) return absl::OkStatus();
+  return InvalidField(
+      field, "BAD_CONFIG",
+      absl::StrCat("expected 1 to ", kMaxWorldSize, ", got ", world_size));
 }
 
 absl::Status Validate(const SessionConfig& config) {

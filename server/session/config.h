@@ -22,6 +22,7 @@ enum class NonFinitePolicy : std::uint8_t { kReject, kPropagate };
 // are a few hundred bytes a channel.
 inline constexpr std::int64_t kMaxChannels = std::int64_t{1} << 20;
 inline constexpr std::uint32_t kMaxStepWindow = 256;
+inline constexpr std::uint32_t kMaxWorldSize = 4096;
 inline constexpr std::int32_t kMaxRank = 8;  // dimensions of a tensor
 
 // batchnorm.v1.Normalization.
@@ -53,7 +54,7 @@ struct SessionConfig {
 absl::Status Validate(const Normalization& normalization,
                       std::string_view prefix);
 
-// UNIMPLEMENTED `WORLD_SIZE`, naming `field`, for a world_size above 1.
+// INVALID_ARGUMENT `BAD_CONFIG`, naming `field`.
 absl::Status CheckWorldSize(std::uint32_t world_size, std::string_view field);
 
 // All of the above.

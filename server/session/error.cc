@@ -66,6 +66,12 @@ absl::Status InvalidField(std::string_view field, std::string_view reason,
       {.reason = std::string(reason), .field = std::string(field)});
 }
 
+absl::Status ServerDraining() {
+  return MakeError(absl::StatusCode::kUnavailable,
+                   "the server is shutting down; the call changed nothing",
+                   {.reason = "SERVER_DRAINING"});
+}
+
 std::optional<ErrorDetail> DetailOf(const absl::Status& status) {
   if (!status.GetPayload(kReason).has_value()) return std::nullopt;
   ErrorDetail detail;

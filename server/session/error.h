@@ -34,6 +34,9 @@ absl::Status MakeError(absl::StatusCode code, std::string_view message,
 absl::Status InvalidField(std::string_view field, std::string_view reason,
                           std::string_view expected_and_got);
 
+// UNAVAILABLE `SERVER_DRAINING`.
+absl::Status ServerDraining();
+
 // The details of a status made by MakeError; empty otherwise.
 std::optional<ErrorDetail> DetailOf(const absl::Status& status);
 

@@ -55,6 +55,17 @@ Digest InputDigest(std::uint32_t rank, kernel::Dtype dtype,
   return hasher.Finish();
 }
 
+Digest CarriedDigest(std::uint32_t rank, std::span<const std::int64_t> numbers,
+                     std::span<const std::string_view> parts) {
+  Hasher hasher;
+  hasher.Add(rank);
+  hasher.AddList(numbers);
+  for (const std::string_view part : parts) {
+    hasher.AddList(std::span<const char>(part));
+  }
+  return hasher.Finish();
+}
+
 Digest ParameterDigest(std::optional<double> new_weight,
                        std::span<const double> beta) {
   Hasher hasher;

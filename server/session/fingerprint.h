@@ -38,6 +38,11 @@ Digest InputDigest(std::uint32_t rank, kernel::Dtype dtype,
                    std::span<const std::int64_t> shape,
                    std::span<const double> gamma, std::string_view sums);
 
+// Of the rank and the sums that it sent, as they came: numbers and bytes in the
+// order of the message.
+Digest CarriedDigest(std::uint32_t rank, std::span<const std::int64_t> numbers,
+                     std::span<const std::string_view> parts);
+
 // Of the weight in force for the step (empty: the cumulative average) and beta.
 Digest ParameterDigest(std::optional<double> new_weight,
                        std::span<const double> beta);

@@ -27,9 +27,10 @@ absl::Status StoreFailed(const absl::Status& status, std::string_view session) {
   return Unavailable(absl::StrCat("the store failed: ", status.message()));
 }
 
-Journal::Journal(storage::Committer& committer, storage::Version version,
-                 Describe describe)
+Journal::Journal(storage::Committer& committer, const Run& run,
+                 storage::Version version, Describe describe)
     : committer_(committer),
+      run_(run),
       describe_(std::move(describe)),
       version_(version) {}
 
@@ -44,7 +45,7 @@ void Journal::Write(Change change, const std::shared_ptr<const void>& session) {
 }
 
 void Journal::Begin(const std::shared_ptr<const void>& session) {
-  Entry entry = describe_(version_);
+  Entry entry = describe_(version_, lasting_);
   committer_.Commit(std::move(entry.write),
                     [this, change = entry.change,
                      session](const absl::StatusOr<storage::Outcome>& outcome) {
@@ -75,7 +76,13 @@ void Journal::OnWritten(Change change,
     ready = TakeReady();
   }
   if (has_more) Begin(session);
-  for (const Waiter& waiter : ready) waiter.done(status);
+  std::vector<Task> tasks;
+  tasks.reserve(ready.size());
+  for (Waiter& waiter : ready) {
+    tasks.emplace_back(
+        [done = std::move(waiter.done), status] { done(status); });
+  }
+  Spread(run_, std::move(tasks));
 }
 
 // REQUIRES: the mutex is held.

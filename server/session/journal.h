@@ -19,6 +19,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "server/session/spread.h"
 #include "server/storage/committer.h"
 #include "server/storage/store.h"
 
@@ -34,14 +35,16 @@ class Journal {
     Change change = 0;  // the last one that is in the write
     storage::Write write;
   };
-  // The session as it is now, to be written over `expected`.
-  using Describe = std::function<Entry(storage::Version expected)>;
+  // The session as it is now, to be written over `expected`, which has all
+  // changes up to `lasting`.
+  using Describe =
+      std::function<Entry(storage::Version expected, Change lasting)>;
   using Done = std::function<void(const absl::Status&)>;
 
   // `version` is the row's in the store, with number 0 if there is none.
-  // `committer` outlives it.
-  Journal(storage::Committer& committer, storage::Version version,
-          Describe describe);
+  // `committer` and `run` outlive it.
+  Journal(storage::Committer& committer, const Run& run,
+          storage::Version version, Describe describe);
 
   // Begins to write `change`, unless a write is under way that will be followed
   // by one with it. `session` is kept alive meanwhile. Not under the session's
@@ -49,7 +52,8 @@ class Journal {
   void Write(Change change, const std::shared_ptr<const void>& session);
 
   // Calls `done` when `change` lasts, at once if it does, else on the
-  // committer's thread; with an error if it may not have been stored.
+  // committer's thread, or by `run`; with an error if it may not have been
+  // stored.
   // REQUIRES: Write was called with it.
   void WhenItLasts(Change change, Done done);
 
@@ -70,13 +74,14 @@ class Journal {
   std::vector<Waiter> TakeReady();
 
   storage::Committer& committer_;
+  const Run& run_;
   const Describe describe_;
 
   mutable std::mutex mutex_;
-  // Guarded by mutex_; version_ is also read by the one writer there is.
+  // Guarded by mutex_; the one writer there is also reads these two.
   storage::Version version_;
-  Change wanted_ = 0;
   Change lasting_ = 0;
+  Change wanted_ = 0;
   bool is_writing_ = false;
   absl::Status status_;
   std::vector<Waiter> waiters_;

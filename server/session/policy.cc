@@ -47,6 +47,13 @@ absl::Status NonFinite(const Tensor& x, std::int64_t flat,
                     {"index", absl::StrJoin(index, ",")}}});
 }
 
+absl::Status FirstNonFinite(const Tensor& x,
+                            const kernel::ChannelLayout& layout) {
+  const std::optional<std::int64_t> at = kernel::FindNonFinite(x.view());
+  if (!at.has_value()) return absl::OkStatus();
+  return NonFinite(x, *at, layout.ChannelOf(*at));
+}
+
 absl::Status Degenerate(const char* reason, std::int64_t channel,
                         const std::string& text) {
   return MakeError(absl::StatusCode::kInvalidArgument, text,
@@ -88,9 +95,16 @@ absl::Status RefuseNonFinite(const Tensor& x,
                   [](double m) { return std::isfinite(m); })) {
     return absl::OkStatus();
   }
-  const std::optional<std::int64_t> at = kernel::FindNonFinite(x.view());
-  if (!at.has_value()) return absl::OkStatus();
-  return NonFinite(x, *at, layout.ChannelOf(*at));
+  return FirstNonFinite(x, layout);
+}
+
+absl::Status RefuseNonFinite(const Tensor& x,
+                             const kernel::ChannelLayout& layout,
+                             const kernel::ForwardSums& sums) {
+  for (std::int64_t channel = 0; channel < sums.channels(); ++channel) {
+    if (!sums.totals(channel).is_finite()) return FirstNonFinite(x, layout);
+  }
+  return absl::OkStatus();
 }
 
 absl::Status RefuseDegenerate(const kernel::ForwardSums& sums,

@@ -22,6 +22,11 @@ absl::Status RefuseNonFinite(const Tensor& x,
                              const kernel::ChannelLayout& layout,
                              const kernel::Statistics& statistics);
 
+// The same, where only the sums of x are known.
+absl::Status RefuseNonFinite(const Tensor& x,
+                             const kernel::ChannelLayout& layout,
+                             const kernel::ForwardSums& sums);
+
 // INVALID_ARGUMENT `TOO_FEW_VALUES` or `ZERO_VARIANCE` where the policy is
 // kReject, naming the first such channel.
 absl::Status RefuseDegenerate(const kernel::ForwardSums& sums,

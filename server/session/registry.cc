@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/session/barrier_watch.h"
 #include "server/session/config_difference.h"
 #include "server/session/error.h"
 #include "server/session/input_quota.h"
@@ -125,6 +126,8 @@ struct Registry::State {
             .quota = quota,
             .committer = committer,
             .clock = options.clock,
+            .watch = watch,
+            .run = options.run,
             .workers = *options.workers};
   }
 
@@ -134,6 +137,8 @@ struct Registry::State {
   storage::MemoryStore memory;
   storage::Store& store;
   InputQuota quota;
+  BarrierWatch watch;
+  std::atomic<bool> is_ending = false;
   LoadedSessions loaded;
   std::atomic<std::int64_t> count;
   std::array<std::mutex, kDoors> doors;
@@ -304,7 +309,9 @@ absl::Time SteadyNow() {
 Registry::Registry(RegistryOptions options)
     : state_(std::make_unique<State>(std::move(options))) {}
 
-Registry::~Registry() = default;
+// A rank that waits holds its session, and the session what the rank is told
+// by.
+Registry::~Registry() { EndBarriers(); }
 
 absl::StatusOr<Snapshot> Registry::Create(std::string_view name,
                                           SessionConfig config) {
@@ -452,6 +459,31 @@ std::int64_t Registry::ExpireIdle() {
   const absl::Time limit = state_->options.clock() - state_->options.idle_ttl;
   const std::int64_t forgotten = state_->ForgetLoaded(limit);
   return forgotten + state_->ForgetStored(limit);
+}
+
+void Registry::Refuse(std::string_view name, const PhaseKey& key,
+                      std::uint32_t rank, const absl::Status& why) {
+  const SessionPtr session = state_->loaded.Find(name);
+  if (session != nullptr) session->Refuse(key, rank, why);
+}
+
+void Registry::AbortOverdueBarriers() {
+  if (state_->is_ending) return EndBarriers();
+  for (const SessionPtr& session : state_->watch.Take()) {
+    for (const Stragglers& late : session->FindStragglers()) {
+      state_->options.on_stragglers(session->name(), late);
+    }
+    if (session->AbortOverdue(state_->options.barrier_timeout)) {
+      state_->watch.Add(session);
+    }
+  }
+}
+
+void Registry::EndBarriers() {
+  state_->is_ending = true;
+  for (const SessionPtr& session : state_->watch.Take()) {
+    session->EndBarriers(ServerDraining());
+  }
 }
 
 std::int64_t Registry::session_count() const { return state_->count; }

@@ -37,6 +37,14 @@ struct RegistryOptions {
   absl::Duration idle_ttl = absl::Hours(24);
   TensorLimits tensor_limits;
   std::function<absl::Time()> clock = SteadyNow;
+  // How long the ranks of a group wait for each other.
+  absl::Duration barrier_timeout = absl::Seconds(30);
+  // Told of ranks that others wait for unusually long, once until they come in
+  // time again.
+  std::function<void(const std::string& session, const Stragglers& late)>
+      on_stragglers = [](const std::string&, const Stragglers&) {};
+  // What computes for ranks that have waited.
+  Run run = [](const std::function<void()>& task) { task(); };
   // What shares the work of one tensor; outlives the registry.
   kernel::Workers* workers = &kernel::Workers::Inline();
   // Where sessions outlive the registry; outlives it itself. Null: nowhere, and
@@ -90,6 +98,17 @@ class Registry {
   // Deletes the sessions that have been idle for longer than the TTL; returns
   // how many. For a timer.
   std::int64_t ExpireIdle();
+
+  // A call was refused before it was read: the ranks of its session that wait
+  // for it are told. Does not wait for the store.
+  void Refuse(std::string_view name, const PhaseKey& key, std::uint32_t rank,
+              const absl::Status& why);
+
+  // Tells the ranks that have waited too long for others. For a timer.
+  void AbortOverdueBarriers();
+
+  // From now on no rank waits for another: UNAVAILABLE `SERVER_DRAINING`.
+  void EndBarriers();
 
   std::int64_t session_count() const;
   // Those in memory.

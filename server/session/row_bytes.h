@@ -39,6 +39,12 @@ class ByteWriter {
     bytes_.append(text);
   }
 
+  // Any number of bytes, after it.
+  void AddLong(std::string_view text) {
+    Add(static_cast<std::uint64_t>(text.size()));
+    bytes_.append(text);
+  }
+
   const std::string& bytes() const { return bytes_; }
   std::string Take() { return std::move(bytes_); }
 
@@ -71,6 +77,11 @@ class ByteReader {
   }
 
   std::string ReadShort() { return std::string(Take(Read<std::uint8_t>())); }
+
+  std::string_view ReadLong() { return Take(Read<std::uint64_t>()); }
+
+  // What was read makes no sense.
+  void Fail() { ok_ = false; }
 
   bool ok() const { return ok_; }
   bool AtEnd() const { return ok_ && rest_.empty(); }

@@ -23,14 +23,20 @@
 #include "server/kernel/batch_norm.h"
 #include "server/kernel/workers.h"
 #include "server/session/config.h"
+#include "server/session/fingerprint.h"
+#include "server/session/group_view.h"
 #include "server/session/journal.h"
 #include "server/session/running_statistics.h"
 #include "server/session/session_row.h"
+#include "server/session/shared_reply.h"
+#include "server/session/spread.h"
 #include "server/session/tensor.h"
 
 namespace batchnorm::session {
 
-class InputQuota;  // input_quota.h: which kept inputs fit in memory
+class InputQuota;    // input_quota.h: which kept inputs fit in memory
+class BarrierWatch;  // barrier_watch.h: the sessions in which ranks wait
+struct Turn;
 
 template <typename Result>
 using Completion = std::function<void(absl::StatusOr<Result>)>;
@@ -69,6 +75,7 @@ struct ForwardResult {
 struct BackwardCall {
   std::uint64_t step = 0;
   std::uint32_t rank = 0;
+  std::uint32_t pass = 0;  // of a group
   std::uint64_t acknowledged_step = 0;
   std::string writer_token;  // empty: not a writer
   std::optional<Tensor> gamma;
@@ -83,7 +90,42 @@ struct BackwardResult {
   kernel::Dtype dtype = kernel::Dtype::kF32;
   std::vector<std::int64_t> shape;
   std::string dx;
+  Journal::Change change = 0;  // what must last before this is told
 };
+
+// batchnorm.v1.SyncRequest: one of the two sums.
+struct SyncCall {
+  std::uint64_t step = 0;
+  std::uint32_t rank = 0;
+  std::uint32_t pass = 0;
+  std::uint64_t acknowledged_step = 0;
+  std::string writer_token;  // empty: not a writer
+  std::optional<double> new_weight;
+  std::optional<kernel::ForwardSums> forward;
+  std::optional<kernel::BackwardSums> backward;
+  Digest carried;  // of the sums as they came: CarriedDigest
+};
+
+struct SyncResult {
+  std::uint64_t step = 0;
+  bool replayed = false;
+  std::shared_ptr<const kernel::TrainBatch> batch;     // the whole one
+  std::shared_ptr<const kernel::Gradients> gradients;  // for `backward`
+  // With other ranks that get the same; null where each gets its own.
+  std::shared_ptr<SharedReply> shared;
+  Journal::Change change = 0;  // what must last before this is told
+};
+
+// batchnorm.v1.JoinResponse.
+struct PresentRanks {
+  std::vector<std::uint32_t> ranks;  // ascending
+  std::uint64_t last_step = 0;
+  std::uint64_t version = 0;  // later ones have larger ones
+};
+// What a rank that has joined is told: who is there, after each change; or,
+// last of all, why its Join ends. Called under no lock, and not in order: the
+// latest may come before one that it outdates, which has a smaller version.
+using OnPresence = std::function<void(const absl::StatusOr<PresentRanks>&)>;
 
 struct Counters {
   std::int64_t forward_count = 0;
@@ -99,6 +141,7 @@ struct Snapshot {
   SessionConfig config;
   std::uint64_t last_step = 0;
   std::optional<RunningStatistics> running;  // empty in lists
+  std::optional<GroupView> group;            // empty in lists, and of one rank
   absl::Time create_time;
   std::int64_t kept_input_bytes = 0;
   Counters counters;
@@ -118,6 +161,8 @@ struct SessionServices {
   InputQuota& quota;
   storage::Committer& committer;
   const std::function<absl::Time()>& clock;
+  BarrierWatch& watch;
+  const Run& run;
   kernel::Workers& workers = kernel::Workers::Inline();
 };
 
@@ -132,10 +177,13 @@ class Session : public std::enable_shared_from_this<Session> {
   // Begins to store a new session. Once, before all else.
   Journal::Change Store();
 
-  void Forward(ForwardCall call, Completion<ForwardResult> done);
-  void Backward(BackwardCall call, Completion<BackwardResult> done);
+  void Forward(const ForwardCall& call, const Completion<ForwardResult>& done);
+  void Backward(BackwardCall call, const Completion<BackwardResult>& done);
+  void Sync(SyncCall call, const Completion<SyncResult>& done);
 
-  // FAILED_PRECONDITION `STEP_MOVED` if the last step is another.
+  // The ranks of the next step. Another number ends the waiting of those who
+  // are there: ABORTED `GROUP_CHANGED`. FAILED_PRECONDITION `STEP_MOVED` if the
+  // last step is another.
   absl::Status Update(std::uint32_t world_size, std::uint64_t expected_step);
 
   // Makes the caller the writer of a rank. DATA_LOSS `STEPS_LOST` if the last
@@ -151,6 +199,25 @@ class Session : public std::enable_shared_from_this<Session> {
                                   RunningStatistics running,
                                   std::string_view writer_token);
 
+  // A rank is alive until it leaves with the ticket that this returns.
+  // INVALID_ARGUMENT `BAD_RANK`, `BAD_JOB`; ALREADY_EXISTS `OTHER_JOB`;
+  // FAILED_PRECONDITION `FENCED`.
+  absl::StatusOr<std::uint64_t> Join(std::uint32_t rank, std::string_view job,
+                                     std::string_view writer_token,
+                                     OnPresence on_presence);
+  void Leave(std::uint32_t rank, std::uint64_t ticket);
+
+  // A call of a rank was refused before it came here: those who wait for it
+  // there are told.
+  void Refuse(const PhaseKey& key, std::uint32_t rank, const absl::Status& why);
+
+  // Tells the ranks that have waited so long that others are missing: ABORTED
+  // `RANK_MISSING`. Whether anybody waits still, or has joined.
+  bool AbortOverdue(absl::Duration timeout);
+  std::vector<Stragglers> FindStragglers();
+  // Tells all ranks that wait or have joined.
+  void EndBarriers(const absl::Status& why);
+
   // From now on every call ends with NOT_FOUND; kept inputs are dropped.
   void Close();
 
@@ -165,12 +232,22 @@ class Session : public std::enable_shared_from_this<Session> {
 
   Snapshot GetSnapshot(bool with_running) const;
   const std::string& name() const;
-  const SessionConfig& config() const;
+  SessionConfig config() const;  // as it is now
   bool is_named() const;
   std::uint64_t incarnation() const;
 
  private:
   struct State;
+
+  void ForwardInGroup(const ForwardCall& call,
+                      const Completion<ForwardResult>& done);
+  void BackwardInGroup(BackwardCall call,
+                       const Completion<BackwardResult>& done);
+  void SyncForward(SyncCall call, const Completion<SyncResult>& done);
+  void SyncBackward(SyncCall call, const Completion<SyncResult>& done);
+  // Does what an arrival comes to.
+  absl::Status Act(Turn turn);
+
   std::unique_ptr<State> state_;
 };
 

@@ -20,10 +20,12 @@ absl::Status StepError(const char* reason, const std::string& text,
 }  // namespace
 
 StepWindow::StepWindow(std::uint32_t capacity, std::uint64_t last_step,
-                       const std::vector<Fingerprint>& fingerprints)
+                       const std::vector<StoredStep>& steps)
     : capacity_(capacity), last_step_(last_step) {
-  for (const Fingerprint& fingerprint : fingerprints) {
-    records_.push_back({.fingerprint = fingerprint, .input = {}});
+  for (const auto& [fingerprint, group] : steps) {
+    StepRecord& record = records_.emplace_back();
+    record.fingerprint = fingerprint;
+    record.group = group;
   }
 }
 
@@ -78,16 +80,25 @@ const StepRecord* StepWindow::Find(std::uint64_t step) const {
   return &records_[step - oldest_step()];
 }
 
-InputQuota::Input StepWindow::MakeRoom() {
-  if (records_.size() < capacity_) return nullptr;
-  InputQuota::Input input = records_.front().input.Release();
+std::vector<InputQuota::Input> StepWindow::MakeRoom() {
+  if (records_.size() < capacity_) return {};
+  StepRecord& oldest = records_.front();
+  std::vector<InputQuota::Input> inputs;
+  inputs.push_back(oldest.input.Release());
+  for (InputQuota::Ticket& input : oldest.inputs) {
+    inputs.push_back(input.Release());
+  }
   records_.pop_front();
-  return input;
+  return inputs;
 }
 
 void StepWindow::Take(StepRecord record) {
   ++last_step_;
   records_.push_back(std::move(record));
+}
+
+void StepWindow::Replace(std::uint64_t step, GroupStepPtr group) {
+  records_[step - oldest_step()].group = std::move(group);
 }
 
 std::deque<StepRecord> StepWindow::Clear() {
@@ -99,13 +110,13 @@ std::deque<StepRecord> StepWindow::Restart(std::uint64_t last_step) {
   return Clear();
 }
 
-std::vector<Fingerprint> StepWindow::Fingerprints() const {
-  std::vector<Fingerprint> fingerprints;
-  fingerprints.reserve(records_.size());
+std::vector<StoredStep> StepWindow::Steps() const {
+  std::vector<StoredStep> steps;
+  steps.reserve(records_.size());
   for (const StepRecord& record : records_) {
-    fingerprints.push_back(record.fingerprint);
+    steps.push_back({record.fingerprint, record.group});
   }
-  return fingerprints;
+  return steps;
 }
 
 }  // namespace batchnorm::session

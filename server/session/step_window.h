@@ -17,23 +17,33 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "server/session/fingerprint.h"
+#include "server/session/group_step.h"
 #include "server/session/input_quota.h"
 
 namespace batchnorm::session {
 
 struct StepRecord {
-  Fingerprint fingerprint;
+  Fingerprint fingerprint;   // of one rank
   InputQuota::Ticket input;  // empty where x is not kept
+  // Of a group instead, each rank's input.
+  GroupStepPtr group;
+  std::vector<InputQuota::Ticket> inputs;
+};
+
+// What of a record outlives the server.
+struct StoredStep {
+  Fingerprint fingerprint;
+  GroupStepPtr group;  // null: one rank's
 };
 
 class StepWindow {
  public:
   enum class Place : std::uint8_t { kNext, kTaken };
 
-  // As it was left by others: the fingerprints of the steps up to the last one,
-  // without inputs. REQUIRES: capacity is at least 1 and at least theirs.
+  // As it was left by others: the steps up to the last one, without inputs.
+  // REQUIRES: capacity is at least 1 and at least their number.
   explicit StepWindow(std::uint32_t capacity, std::uint64_t last_step = 0,
-                      const std::vector<Fingerprint>& fingerprints = {});
+                      const std::vector<StoredStep>& steps = {});
 
   std::uint64_t last_step() const { return last_step_; }
 
@@ -55,11 +65,17 @@ class StepWindow {
   const StepRecord* Find(std::uint64_t step) const;
 
   // Lets the oldest step go if the window is full, so that one can be taken.
-  // Returns the input it kept, if any.
-  InputQuota::Input MakeRoom();
+  // Returns the inputs it kept, if any.
+  std::vector<InputQuota::Input> MakeRoom();
 
   // Takes the next step. REQUIRES: MakeRoom was called.
   void Take(StepRecord record);
+
+  // REQUIRES: Find(step) is a group's.
+  void Replace(std::uint64_t step, GroupStepPtr group);
+
+  // FAILED_PRECONDITION `STEP_TOO_OLD`.
+  absl::Status TooOld(std::uint64_t step) const;
 
   // Forgets all records, and returns them. The last step stays.
   std::deque<StepRecord> Clear();
@@ -68,13 +84,12 @@ class StepWindow {
   std::deque<StepRecord> Restart(std::uint64_t last_step);
 
   // Of all records, the oldest step first.
-  std::vector<Fingerprint> Fingerprints() const;
+  std::vector<StoredStep> Steps() const;
 
   std::uint32_t capacity() const { return capacity_; }
 
  private:
   std::uint64_t oldest_step() const { return last_step_ + 1 - records_.size(); }
-  absl::Status TooOld(std::uint64_t step) const;
 
   const std::uint32_t capacity_;
   std::uint64_t last_step_;

@@ -9,7 +9,15 @@ absl::StatusOr<std::optional<Row>> MemoryStore::Load(std::string_view key) {
   const std::lock_guard lock(mutex_);
   const auto found = rows_.find(key);
   if (found == rows_.end()) return std::optional<Row>();
-  return std::optional<Row>(found->second);
+  const Content& content = found->second;
+  Row row = {.key = found->first,
+             .version = content.version,
+             .header = content.header,
+             .body = content.body};
+  for (const auto& [number, bytes] : content.parts) {
+    row.parts.push_back({number, bytes});
+  }
+  return std::optional<Row>(std::move(row));
 }
 
 absl::StatusOr<std::vector<Outcome>> MemoryStore::Commit(
@@ -29,11 +37,11 @@ Outcome MemoryStore::Apply(const Write& write) {
   if (exists && found->second.version != write.expected) {
     return Outcome::kConflict;
   }
-  Row row = {.key = write.key,
-             .version = {write.expected.incarnation, write.expected.number + 1},
-             .header = write.header,
-             .body = write.body};
-  rows_.insert_or_assign(write.key, std::move(row));
+  Content& content = exists ? found->second : rows_[write.key];
+  content.version = {write.expected.incarnation, write.expected.number + 1};
+  content.header = write.header;
+  content.body = write.body;
+  for (const Part& part : write.parts) content.parts[part.number] = part.bytes;
   return Outcome::kDone;
 }
 
@@ -55,8 +63,8 @@ absl::StatusOr<std::vector<Row>> MemoryStore::Scan(std::string_view from,
   std::vector<Row> rows;
   for (auto at = rows_.lower_bound(from);
        at != rows_.end() && rows.size() < limit; ++at) {
-    const Row& row = at->second;
-    rows.push_back({row.key, row.version, row.header, {}});
+    const auto& [key, content] = *at;
+    rows.push_back({key, content.version, content.header, {}});
   }
   return rows;
 }

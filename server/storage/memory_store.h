@@ -2,8 +2,10 @@
 #ifndef BATCHNORMD_SERVER_STORAGE_MEMORY_STORE_H_
 #define BATCHNORMD_SERVER_STORAGE_MEMORY_STORE_H_
 
+#include <cstdint>
 #include <map>
 #include <mutex>
+#include <string>
 
 #include "server/storage/store.h"
 
@@ -22,11 +24,18 @@ class MemoryStore : public Store {
   absl::StatusOr<std::int64_t> Count() override;
 
  private:
+  struct Content {
+    Version version;
+    std::string header;
+    std::string body;
+    std::map<std::uint32_t, std::string> parts;
+  };
+
   Outcome Apply(const Write& write);
 
   std::mutex mutex_;
   // Guarded by mutex_.
-  std::map<std::string, Row, std::less<>> rows_;
+  std::map<std::string, Content, std::less<>> rows_;
 };
 
 }  // namespace batchnorm::storage

@@ -9,7 +9,7 @@ namespace batchnorm::storage {
 namespace {
 
 constexpr std::int64_t kApplicationId = 0x626e6d64;  // "bnmd"
-constexpr std::int64_t kFormat = 1;
+constexpr std::int64_t kFormat = 2;                  // 1 had no parts
 
 // Keys are compared as bytes. Bodies come last: a scan does not read their
 // pages.
@@ -20,6 +20,13 @@ constexpr char kSchema[] =
     " number INTEGER NOT NULL,"
     " header BLOB NOT NULL,"
     " body BLOB NOT NULL)";
+
+constexpr char kPartsSchema[] =
+    "CREATE TABLE parts ("
+    " key BLOB NOT NULL,"
+    " number INTEGER NOT NULL,"
+    " bytes BLOB NOT NULL,"
+    " PRIMARY KEY (key, number))";
 
 const char* SynchronousOf(Durability durability) {
   switch (durability) {
@@ -73,7 +80,7 @@ absl::Status CheckOrMakeSchema(sqlite3* connection) {
   if (!tables.ok()) return tables.status();
   if (*tables == 0 && *id == 0) {
     return Execute(connection,
-                   absl::StrCat("BEGIN;", kSchema,
+                   absl::StrCat("BEGIN;", kSchema, ";", kPartsSchema,
                                 ";PRAGMA application_id=", kApplicationId,
                                 ";PRAGMA user_version=", kFormat, ";COMMIT"));
   }
@@ -85,6 +92,11 @@ absl::Status CheckOrMakeSchema(sqlite3* connection) {
     return absl::FailedPreconditionError(absl::StrCat(
         "the store: expected format ", kFormat, " or older, the file has ",
         *format, ", of a newer version of this program"));
+  }
+  if (*format < kFormat) {
+    return Execute(connection,
+                   absl::StrCat("BEGIN;", kPartsSchema,
+                                ";PRAGMA user_version=", kFormat, ";COMMIT"));
   }
   return absl::OkStatus();
 }

@@ -85,6 +85,10 @@ void SqliteStatement::Reset() {
   sqlite3_clear_bindings(statement_.get());
 }
 
+bool SqliteStatement::IsNull(int column) const {
+  return sqlite3_column_type(statement_.get(), column) == SQLITE_NULL;
+}
+
 std::int64_t SqliteStatement::Integer(int column) const {
   return sqlite3_column_int64(statement_.get(), column);
 }

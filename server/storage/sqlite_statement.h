@@ -41,6 +41,7 @@ class SqliteStatement {
   // Ready to be run again. Forgets all values.
   void Reset();
 
+  bool IsNull(int column) const;
   std::int64_t Integer(int column) const;
   std::string Blob(int column) const;
 

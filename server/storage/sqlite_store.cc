@@ -69,12 +69,17 @@ struct SqliteStore::Writer {
          {update,
           "UPDATE rows SET number = number + 1, header = ?3, body = ?4"
           " WHERE key = ?1 AND incarnation = ?2 AND number = ?5"},
-         {erase, "DELETE FROM rows WHERE key = ?1 AND incarnation = ?2"}});
+         {put_part,
+          "INSERT OR REPLACE INTO parts (key, number, bytes)"
+          " VALUES (?1, ?2, ?3)"},
+         {erase, "DELETE FROM rows WHERE key = ?1 AND incarnation = ?2"},
+         {erase_parts, "DELETE FROM parts WHERE key = ?1"}});
   }
 
   SqliteConnection connection;
   int log_pages = 0;
-  SqliteStatement begin, commit, rollback, insert, update, erase;
+  SqliteStatement begin, commit, rollback, insert, update, put_part, erase,
+      erase_parts;
 };
 
 struct SqliteStore::Reader {
@@ -82,7 +87,9 @@ struct SqliteStore::Reader {
     return PrepareAll(
         connection.get(),
         {{load,
-          "SELECT incarnation, number, header, body FROM rows WHERE key = ?1"},
+          "SELECT incarnation, rows.number, header, body, parts.number, bytes"
+          " FROM rows LEFT JOIN parts ON parts.key = rows.key"
+          " WHERE rows.key = ?1 ORDER BY parts.number"},
          {scan,
           "SELECT key, incarnation, number, header FROM rows"
           " WHERE key >= ?1 ORDER BY key LIMIT ?2"},
@@ -150,8 +157,17 @@ absl::StatusOr<Outcome> SqliteStore::ApplyOne(const Write& write) {
   if (!is_new) statement.BindInteger(5, ToSql(write.expected.number));
   absl::Status done = statement.Run();
   if (!done.ok()) return done;
-  const bool changed = sqlite3_changes(writer_->connection.get()) == 1;
-  return changed ? Outcome::kDone : Outcome::kConflict;
+  if (sqlite3_changes(writer_->connection.get()) != 1) {
+    return Outcome::kConflict;
+  }
+  for (const Part& part : write.parts) {
+    writer_->put_part.BindBlob(1, write.key);
+    writer_->put_part.BindInteger(2, part.number);
+    writer_->put_part.BindBlob(3, part.bytes);
+    done = writer_->put_part.Run();
+    if (!done.ok()) return done;
+  }
+  return Outcome::kDone;
 }
 
 absl::Status SqliteStore::EndTransaction(absl::Status applied) {
@@ -186,6 +202,10 @@ absl::StatusOr<Outcome> SqliteStore::Erase(std::string_view key,
   writer_->erase.BindInteger(2, ToSql(incarnation));
   absl::Status erased = writer_->erase.Run();
   const bool changed = sqlite3_changes(writer_->connection.get()) == 1;
+  if (erased.ok() && changed) {
+    writer_->erase_parts.BindBlob(1, key);
+    erased = writer_->erase_parts.Run();
+  }
   absl::Status ended = EndTransaction(erased);
   if (!ended.ok()) return Noted(ended);
   return changed ? Outcome::kDone : Outcome::kConflict;
@@ -213,14 +233,22 @@ absl::StatusOr<std::optional<Row>> SqliteStore::Load(std::string_view key) {
   SqliteStatement& load = reader_->load;
   const ResetAtEnd reset(load);
   load.BindBlob(1, key);
-  const absl::StatusOr<bool> found = load.Step();
-  if (!found.ok()) return found.status();
-  if (!*found) return std::optional<Row>();
-  return std::optional<Row>(
-      Row{.key = std::string(key),
-          .version = {FromSql(load.Integer(0)), FromSql(load.Integer(1))},
-          .header = load.Blob(2),
-          .body = load.Blob(3)});
+  // A line for each part; at least one.
+  std::optional<Row> row;
+  while (true) {
+    const absl::StatusOr<bool> found = load.Step();
+    if (!found.ok()) return found.status();
+    if (!*found) return row;
+    if (!row.has_value()) {
+      row = Row{.key = std::string(key),
+                .version = {FromSql(load.Integer(0)), FromSql(load.Integer(1))},
+                .header = load.Blob(2),
+                .body = load.Blob(3)};
+    }
+    if (load.IsNull(4)) continue;
+    row->parts.push_back(
+        {static_cast<std::uint32_t>(load.Integer(4)), load.Blob(5)});
+  }
 }
 
 absl::StatusOr<std::vector<Row>> SqliteStore::Scan(std::string_view from,

@@ -29,11 +29,21 @@ struct Version {
   bool operator==(const Version&) const = default;
 };
 
+// A piece of a row that is written without its other pieces. A row keeps those
+// that it has got until it is erased, or others of their numbers replace them.
+struct Part {
+  std::uint32_t number = 0;
+  std::string bytes;
+
+  bool operator==(const Part&) const = default;
+};
+
 struct Row {
   std::string key;
   Version version;
-  std::string header;  // what a scan returns
-  std::string body;    // what only Load returns
+  std::string header;         // what a scan returns
+  std::string body;           // what only Load returns
+  std::vector<Part> parts{};  // by ascending number; only Load returns them
 };
 
 // Replaces the row of `expected`, or makes it if expected.number is 0. The row
@@ -43,6 +53,7 @@ struct Write {
   Version expected;
   std::string header;
   std::string body;
+  std::vector<Part> parts{};  // each number once
 };
 
 enum class Outcome : std::uint8_t {
@@ -71,9 +82,9 @@ class Store {
   virtual absl::StatusOr<Outcome> Erase(std::string_view key,
                                         std::uint64_t incarnation) = 0;
 
-  // At most `limit` rows without bodies, in the order of bytes of their keys,
-  // from the first that is not below `from` on. After row r go on from
-  // r.key + '\0'.
+  // At most `limit` rows without bodies and parts, in the order of bytes of
+  // their keys, from the first that is not below `from` on. After row r go on
+  // from r.key + '\0'.
   virtual absl::StatusOr<std::vector<Row>> Scan(std::string_view from,
                                                 std::size_t limit) = 0;
 

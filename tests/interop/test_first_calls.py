@@ -67,7 +67,7 @@ def test_reflection_lists_every_method(output):
     assert ours == {"CreateSession", "GetSession", "ListSessions",
                     "UpdateSession", "AcquireSession", "ExportSession",
                     "ImportSession", "DeleteSession", "Forward", "Backward",
-                    "Evaluate"}
+                    "Sync", "Join", "Evaluate"}
     assert "grpc.health.v1.Health/Check" in listed
 
 

@@ -25,7 +25,8 @@ RULES = {
         ["server/rpc", "server/session", "server/storage"],
         [r"absl/.*", r"spdlog/.*", r"CLI/.*", r"nlohmann/.*"],
     ),
-    "client": (["proto/wire"], [GENERATED, GRPC, r"absl/.*", r"gmock/.*"]),
+    # A rank whose tensors stay where they are sums and applies by the kernel.
+    "client": (["proto/wire", "server/kernel"], [GENERATED, GRPC, r"absl/.*", r"gmock/.*"]),
     "client/cli": (
         ["client", "proto/wire"],
         [r"absl/.*", r"CLI/.*", r"nlohmann/.*", r"fmt/.*", r"zip\.h", r"zlib\.h"],

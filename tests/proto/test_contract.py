@@ -77,7 +77,7 @@ def test_a_planted_break_turns_it_red(module, file, old, new, complaint):
 
 
 def test_what_the_readme_plans_is_legal_and_breaks_nothing(module):
-    assert planned_changes.apply_readme(module, README.read_text()) == 4
+    assert planned_changes.apply_readme(module, README.read_text()) == 2
     lint = buf(module, "lint")
     assert lint.returncode == 0, lint.stdout + lint.stderr
     result = breaking(module)

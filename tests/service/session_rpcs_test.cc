@@ -170,7 +170,7 @@ TEST_F(SessionRpcs, UpdateToTheSameWorldSizeAtTheRightStepSucceeds) {
   EXPECT_EQ(response.session().config().world_size(), 1U);
 }
 
-TEST_F(SessionRpcs, UpdateRefusesAnotherStepAndMoreRanks) {
+TEST_F(SessionRpcs, UpdateRefusesAnotherStepAndTooManyRanks) {
   service_.CreateSession("s", WithChannels(1));
   v1::UpdateSessionRequest request;
   request.set_name("s");
@@ -179,10 +179,10 @@ TEST_F(SessionRpcs, UpdateRefusesAnotherStepAndMoreRanks) {
   EXPECT_EQ(service_.StatusOf(request).error_code(),
             grpc::StatusCode::FAILED_PRECONDITION);
   request.set_expected_step(0);
-  request.set_world_size(2);
-  EXPECT_EQ(RefusalOf(service_.StatusOf(request)).reason, "WORLD_SIZE");
+  request.set_world_size(5000);
+  EXPECT_EQ(RefusalOf(service_.StatusOf(request)).reason, "BAD_CONFIG");
   EXPECT_EQ(service_.StatusOf(request).error_code(),
-            grpc::StatusCode::UNIMPLEMENTED);
+            grpc::StatusCode::INVALID_ARGUMENT);
 }
 
 TEST_F(SessionRpcs, ADeletedSessionIsNotFoundByAnyCall) {
@@ -294,12 +294,13 @@ TEST_F(SessionRpcs, AnAxisNamedTwiceIsRefused) {
             "BAD_CHANNEL_AXES");
 }
 
-TEST_F(SessionRpcs, MoreRanksThanOneAreNotImplementedYet) {
+TEST_F(SessionRpcs, ASessionOfManyRanksIsAGroup) {
   v1::SessionConfig config = WithChannels(1);
   config.set_world_size(2);
-  const grpc::Status status = service_.StatusOf(CreateRequest("s", config));
-  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNIMPLEMENTED);
-  EXPECT_EQ(RefusalOf(status).reason, "WORLD_SIZE");
+  EXPECT_TRUE(service_.StatusOf(CreateRequest("s", config)).ok());
+  config.set_world_size(4097);
+  EXPECT_EQ(RefusalOf(service_.StatusOf(CreateRequest("t", config))).reason,
+            "BAD_CONFIG");
 }
 
 TEST_F(SessionRpcs, ABadPageIsRefused) {

@@ -51,7 +51,7 @@ session::SessionRow TrainedRow() {
   row.header.create_time = row.header.write_time = absl::Now();
   row.header.last_step = 1000;
   row.running = session::InitialStatistics(kChannels);
-  row.fingerprints.resize(row.header.config.step_window);
+  row.steps.resize(row.header.config.step_window);
   return row;
 }
 
@@ -104,9 +104,9 @@ void MakeSessions(std::int64_t sessions, const std::string& path) {
   const session::SessionRow row = TrainedRow();
   std::vector<storage::Write> writes;
   for (std::int64_t i = 0; i < sessions; ++i) {
-    writes.push_back(session::EncodeRow(row.header, row.running,
-                                        row.fingerprints, row.writers,
-                                        NameOf(i), {.incarnation = 1}));
+    writes.push_back(session::EncodeRow(row.header, row.running, row.steps,
+                                        row.writers, NameOf(i),
+                                        {.incarnation = 1}));
     if (std::ssize(writes) < kRowsATransaction && i + 1 < sessions) continue;
     Check((*store)->Commit(writes).status());
     writes.clear();

@@ -230,3 +230,41 @@ def test_a_name_that_is_no_text_never_leaves(bn_alone, words):
     refused = bn_alone(*words)
     assert refused.code == 2
     assert "a name has letters, digits" in refused.complaint["error"]
+
+
+# ---- Groups
+
+
+def test_a_group_shows_its_ranks_and_who_waits(bn):
+    name = next(names)
+    bn.ok("session", "create", name, "--channels", 3, "--world-size", 2,
+          "--reduce", "sum")
+    session = show(bn, name)
+    assert session["config"]["world_size"] == 2
+    assert session["config"]["gradient_reduction"] == "sum"
+    assert session["group"] == {"ranks": [], "missing_ranks": [0, 1], "barriers": []}
+    table = bn.ok("session", "show", name, "--format", "table").out
+    assert "world size" in table and "nobody" in table
+
+
+def test_the_world_size_is_changed_from_the_step_that_is_expected(bn):
+    name = next(names)
+    bn.ok("session", "create", name, "--channels", 3, "--world-size", 2)
+    moved = bn("session", "update", name, "--world-size", 3,
+                   "--expected-step", 7)
+    assert moved.code == 64 + 9
+    assert "expected 0, the last step, got 7" in moved.err
+    session = bn.ok("session", "update", name, "--world-size", 1,
+                    "--expected-step", 0, "--format", "json").json
+    assert session["config"]["world_size"] == 1
+    assert "group" not in session
+
+
+def test_ranks_are_numbered_by_a_flag(bn):
+    name = next(names)
+    bn.save("x.npy", X)
+    bn.ok("session", "create", name, "--channels", 3, "--world-size", 2)
+    refused = bn("forward", "x.npy", "--session", name, "--step", 1, "--rank",
+                 2, "-o", "y.npz")
+    assert refused.code == 64 + 3
+    assert "expected less than the world size, 2, got 2" in refused.err

@@ -10,12 +10,15 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "client/cli/diagnosis.h"
 #include "client/cli/error_report.h"
 #include "client/cli/session_view.h"
 #include "client/cli/suggestion.h"
 #include "client/cli/tensor_role.h"
 #include "client/cli/tensor_text.h"
+#include "proto/wire/status_codec.h"
 
 namespace batchnorm::cli {
 namespace {
@@ -101,6 +104,17 @@ TEST(ExplainTest, OtherErrorsKeepTheServersWordsAndCode) {
               HasSubstr("--timeout"));
 }
 
+TEST(ExplainTest, EveryReasonOfAGroupHasAHint) {
+  for (const char* reason :
+       {"RANK_MISSING", "RANK_REFUSED", "RANK_LEFT", "GROUP_CHANGED",
+        "CALL_REPLACED", "NEW_WEIGHT_DIFFERS", "BAD_PASS", "BAD_SUMS",
+        "BAD_JOB", "OTHER_JOB", "BAD_RANK", "STEP_MOVED"}) {
+    const absl::Status status = wire::FromGrpcStatus(wire::ToGrpcStatus(
+        absl::AbortedError("as told"), wire::ErrorDetail{.reason = reason}));
+    EXPECT_FALSE(Explain(status, "host:1").hint.empty()) << reason;
+  }
+}
+
 TEST(SuggestTest, FindsTheNearestWord) {
   const std::vector<std::string> words = {"eval", "compare", "session"};
   EXPECT_EQ(Suggest("sesion", words), "session");
@@ -150,6 +164,58 @@ TEST(SessionViewTest, JsonHasEverythingWithExactNumbers) {
   EXPECT_EQ(json["last_step"], 7);
   EXPECT_EQ(json["running_statistics"]["mean"][1], 0.2);
   EXPECT_EQ(json["running_statistics"]["batch_count"], 7);
+}
+
+// Three ranks: one has joined, one was seen, of one nothing is known.
+client::SessionInfo Group() {
+  client::SessionInfo session;
+  session.config.world_size = 3;
+  session.last_step = 12;
+  session.group =
+      client::GroupInfo{.ranks = {{.rank = 0,
+                                   .job = "run-7",
+                                   .seen_ago = absl::Milliseconds(250),
+                                   .last_wait = absl::Milliseconds(12)},
+                                  {.rank = 2, .seen_ago = absl::Seconds(90)}},
+                        .barriers = {{.step = 13,
+                                      .phase = client::GroupPhase::kBackward,
+                                      .pass = 1,
+                                      .attempt = 4,
+                                      .age = absl::Seconds(3),
+                                      .present_ranks = {0},
+                                      .missing_ranks = {1, 2}}}};
+  return session;
+}
+
+TEST(SessionViewTest, AGroupShowsWhoIsThereWhoIsNotAndWhoWaits) {
+  const std::string text = SessionDetails(Group(), false).AsText(false);
+  EXPECT_THAT(text, HasSubstr("joined (run-7), seen 0.25 s ago, waited 0.012"));
+  EXPECT_THAT(text, HasSubstr("not joined, seen 90 s ago"));
+  EXPECT_THAT(text, HasSubstr("not joined    1, 2\n"));
+  EXPECT_THAT(text, HasSubstr("backward of step 13, pass 1, attempt 4, for 3 s:"
+                              " present 0; missing 1, 2"));
+}
+
+TEST(SessionViewTest, AGroupIsTheSameInCsv) {
+  const std::string csv = SessionDetails(Group(), false).AsCsv();
+  EXPECT_THAT(csv, HasSubstr("rank 0,\"joined (run-7), seen 0.25 s ago"));
+  EXPECT_THAT(csv, HasSubstr("not joined,\"1, 2\"\n"));
+}
+
+TEST(SessionViewTest, AGroupsJsonHasNumbersInSeconds) {
+  const auto group = JsonOf(Group())["group"];
+  EXPECT_EQ(group["ranks"][0]["job"], "run-7");
+  EXPECT_EQ(group["ranks"][0]["seen_ago_seconds"], 0.25);
+  EXPECT_EQ(group["ranks"][0]["last_wait_seconds"], 0.012);
+  EXPECT_EQ(group["ranks"][1]["joined"], false);
+  EXPECT_EQ(group["missing_ranks"], nlohmann::json({1, 2}));
+  EXPECT_EQ(group["barriers"][0]["phase"], "backward");
+  EXPECT_EQ(group["barriers"][0]["age_seconds"], 3);
+  EXPECT_EQ(group["barriers"][0]["missing_ranks"], nlohmann::json({1, 2}));
+}
+
+TEST(SessionViewTest, OneRankHasNoGroup) {
+  EXPECT_FALSE(JsonOf(client::SessionInfo())["group"].is_object());
 }
 
 }  // namespace

@@ -114,6 +114,7 @@ TEST_P(QuotesTest, AreTheCompiledText) {
 INSTANTIATE_TEST_SUITE_P(Documents, QuotesTest,
                          ::testing::Values("client/client.h", "client/layer.h",
                                            "client/mock_connection.h",
+                                           "client/sync_layer.h",
                                            "client/README.md", "README.md"));
 
 // Runs a program that is built beside this test; returns what it printed.
@@ -145,6 +146,13 @@ class ExampleTest : public ::testing::Test {
 TEST_F(ExampleTest, EvaluatePrintsWhatItsCommentsSay) {
   EXPECT_EQ(Run("example_evaluate"),
             "mean: 2 20\nvar: 1 100\ny: -2 -1 2 1\ndgamma: -1 0\n");
+}
+
+TEST_F(ExampleTest, SyncNormalizesEachShardByTheWholeBatch) {
+  // 0 to 5: mean 2.5, variance 35/12.
+  EXPECT_EQ(Run("example_sync"),
+            "rank 0: -1.46385\nrank 1: -0.878309 -0.29277\n"
+            "rank 2: 0.29277 0.878309 1.46385\n");
 }
 
 TEST_F(ExampleTest, TrainFindsGammaTwoAndBetaOne) {

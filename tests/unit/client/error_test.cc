@@ -41,6 +41,10 @@ TEST(Error, OutcomesAreUnknownAsTheContractSays) {
   EXPECT_TRUE(IsOutcomeUnknown(absl::ResourceExhaustedError("")));
   EXPECT_FALSE(IsOutcomeUnknown(BusyFor(absl::Seconds(1))));
   EXPECT_FALSE(IsOutcomeUnknown(absl::AbortedError("")));
+  EXPECT_FALSE(IsOutcomeUnknown(
+      ServerError(absl::StatusCode::kAborted, "RANK_MISSING")));
+  EXPECT_TRUE(IsOutcomeUnknown(
+      ServerError(absl::StatusCode::kAborted, "CALL_REPLACED")));
   EXPECT_FALSE(IsOutcomeUnknown(absl::InvalidArgumentError("")));
   EXPECT_FALSE(IsOutcomeUnknown(absl::InternalError("")));
   EXPECT_FALSE(IsOutcomeUnknown(absl::OkStatus()));

@@ -73,6 +73,7 @@ TEST_F(GrpcConnectionTest, EveryCallReachesItsMethod) {
   v1::ImportSessionRequest import_session;
   v1::DeleteSessionRequest erase;
   v1::BackwardRequest backward;
+  v1::SyncRequest sync;
   v1::EvaluateRequest evaluate;
   create.set_name("create");
   get.set_name("get");
@@ -83,6 +84,7 @@ TEST_F(GrpcConnectionTest, EveryCallReachesItsMethod) {
   import_session.set_name("import");
   erase.set_name("delete");
   backward.set_session("backward");
+  sync.set_session("sync");
   evaluate.set_mode(v1::MODE_TRAIN);
   EXPECT_THAT(connection_->CreateSession(create), IsOk());
   EXPECT_THAT(connection_->GetSession(get), IsOk());
@@ -94,16 +96,17 @@ TEST_F(GrpcConnectionTest, EveryCallReachesItsMethod) {
   EXPECT_THAT(connection_->DeleteSession(erase), IsOk());
   EXPECT_THAT(connection_->Forward(TrainRequest(1)), IsOk());
   EXPECT_THAT(connection_->Backward(backward), IsOk());
+  EXPECT_THAT(connection_->Sync(sync), IsOk());
   EXPECT_THAT(connection_->Evaluate(evaluate), IsOk());
   EXPECT_THAT(
       server_.received(),
-      ElementsAre(create.SerializeAsString(), get.SerializeAsString(),
-                  list.SerializeAsString(), update.SerializeAsString(),
-                  acquire.SerializeAsString(),
-                  export_session.SerializeAsString(),
-                  import_session.SerializeAsString(), erase.SerializeAsString(),
-                  TrainRequest(1).SerializeAsString(),
-                  backward.SerializeAsString(), evaluate.SerializeAsString()));
+      ElementsAre(
+          create.SerializeAsString(), get.SerializeAsString(),
+          list.SerializeAsString(), update.SerializeAsString(),
+          acquire.SerializeAsString(), export_session.SerializeAsString(),
+          import_session.SerializeAsString(), erase.SerializeAsString(),
+          TrainRequest(1).SerializeAsString(), backward.SerializeAsString(),
+          sync.SerializeAsString(), evaluate.SerializeAsString()));
 }
 
 TEST_F(GrpcConnectionTest, RetriesSendTheSameStep) {
@@ -155,6 +158,17 @@ TEST_F(GrpcConnectionTest, AReplayIsVisible) {
   EXPECT_FALSE(connection_->Forward(TrainRequest(1))->replayed);
   server_.SayReplayed();
   EXPECT_TRUE(connection_->Forward(TrainRequest(1))->replayed);
+}
+
+TEST_F(GrpcConnectionTest, ASyncIsSentAgainAndItsReplayIsVisible) {
+  server_.FailWith({kUnavailable, kAborted});
+  v1::SyncRequest request;
+  request.set_step(7);
+  EXPECT_FALSE(connection_->Sync(request)->replayed);
+  EXPECT_THAT(server_.received(), SizeIs(3));
+  EXPECT_THAT(server_.received(), Each(request.SerializeAsString()));
+  server_.SayReplayed();
+  EXPECT_TRUE(connection_->Sync(request)->replayed);
 }
 
 TEST_F(GrpcConnectionTest, ADeleteThatFindsNothingSaysSo) {

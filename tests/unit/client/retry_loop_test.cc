@@ -120,8 +120,42 @@ TEST_F(RetryLoopTest, AttemptsAreBounded) {
   EXPECT_THAT(timeouts_, SizeIs(5));
 }
 
+absl::Status Aborted(const char* reason) {
+  return ServerError(absl::StatusCode::kAborted,
+                     {.reason = reason, .retry_after = Milliseconds(100)});
+}
+
+TEST_F(RetryLoopTest, AGroupIsWaitedForAsLongAsTheCallMayTake) {
+  policy_.max_attempts = 2;
+  policy_.total_timeout = Seconds(60);
+  EXPECT_EQ(*Run({Aborted("RANK_LEFT"), Aborted("RANK_MISSING"),
+                  Aborted("RANK_REFUSED"), Aborted("GROUP_CHANGED")}),
+            42);
+  EXPECT_THAT(RunForever(Aborted("RANK_LEFT")),
+              HasCodeAndReason(absl::StatusCode::kAborted, "RANK_LEFT"));
+  EXPECT_GT(timeouts_.size(), 60U);
+  EXPECT_THAT(time_.pauses(), Each(::testing::Le(Seconds(1))));
+  EXPECT_THAT(time_.pauses(), Each(::testing::Ge(Milliseconds(100))));
+}
+
+TEST_F(RetryLoopTest, AGroupDoesNotSpareOtherFailures) {
+  policy_.max_attempts = 2;
+  EXPECT_THAT(Run({absl::UnavailableError(""), Aborted("RANK_LEFT"),
+                   absl::UnavailableError("")}),
+              HasCode(absl::StatusCode::kUnavailable));
+}
+
+TEST_F(RetryLoopTest, TwoCallersOfOneRankDoNotReplaceEachOtherForEver) {
+  policy_.max_attempts = 3;
+  EXPECT_THAT(RunForever(Aborted("CALL_REPLACED")),
+              HasCodeAndReason(absl::StatusCode::kAborted, "CALL_REPLACED"));
+  EXPECT_THAT(timeouts_, SizeIs(3));
+}
+
 TEST_F(RetryLoopTest, OneAttemptNeverRetries) {
   policy_.max_attempts = 1;
+  EXPECT_THAT(RunForever(Aborted("RANK_LEFT")),
+              HasCode(absl::StatusCode::kAborted));
   EXPECT_THAT(RunForever(absl::UnavailableError("gone")),
               HasCode(absl::StatusCode::kUnavailable));
   EXPECT_THAT(time_.pauses(), IsEmpty());

@@ -125,6 +125,11 @@ class ScriptedServer final : private v1::BatchNormService::Service {
                         v1::BackwardResponse*) override {
     return Next(request);
   }
+  grpc::Status Sync(Context* context, const v1::SyncRequest* request,
+                    v1::SyncResponse*) override {
+    if (replayed_) context->AddTrailingMetadata("replayed", "true");
+    return Next(request);
+  }
   grpc::Status Evaluate(Context*, const v1::EvaluateRequest* request,
                         v1::EvaluateResponse*) override {
     return Next(request);

@@ -37,6 +37,40 @@ TEST(ChannelTotalsTest, ValuesAreUnitsOfTheirScale) {
   EXPECT_TRUE(totals.fits());
 }
 
+// Merges a part, and compares with the merged exact sums.
+void ExpectMergeIsExact(ChannelTotals merged, const ChannelTotals& part,
+                        bool as_integers) {
+  ExactSum sum = merged.Sum();
+  sum.Merge(part.Sum());
+  ExactSum products = merged.Products();
+  products.Merge(part.Products());
+  merged.Merge(part);
+  EXPECT_EQ(merged.fits(), as_integers);
+  EXPECT_EQ(merged.Sum().Value(), sum.Value());
+  EXPECT_EQ(merged.Products().Value(), products.Value());
+}
+
+TEST(ChannelTotalsTest, NearScalesAreMergedAsIntegers) {
+  constexpr TotalsScale kScales[] = {
+      {.top = 3, .other_top = 3, .kind = SumKind::kNarrowSquares},
+      {.top = 5, .other_top = 4, .kind = SumKind::kNarrowSquares},
+      {.top = -9, .other_top = 12, .kind = SumKind::kNarrowSquares}};
+  for (const TotalsScale& first : kScales) {
+    for (const TotalsScale& second : kScales) {
+      ExpectMergeIsExact(At(first, 11, -3, 5), At(second, -70, 1, 9), true);
+    }
+  }
+}
+
+TEST(ChannelTotalsTest, ScalesTooFarApartAreMergedExactlyToo) {
+  constexpr TotalsScale kLow = {
+      .top = -100, .other_top = -100, .kind = SumKind::kNarrowSquares};
+  constexpr TotalsScale kHigh = {
+      .top = 100, .other_top = 90, .kind = SumKind::kNarrowSquares};
+  ExpectMergeIsExact(At(kHigh, 11, -3, 5), At(kLow, -70, 1, 9), false);
+  ExpectMergeIsExact(At(kLow, 11, -3, 5), At(kHigh, -70, 1, 9), false);
+}
+
 TEST(ChannelTotalsTest, AnotherScaleKeepsTheValue) {
   ChannelTotals totals = At(kScale, 11, -3, 5);
   const ChannelTotals before = totals;

@@ -65,6 +65,14 @@ class AlteringConnection : public client::Connection {
       const v1::BackwardRequest& request) override {
     return real_->Backward(request);
   }
+  absl::StatusOr<client::SyncReply> Sync(
+      const v1::SyncRequest& request) override {
+    return real_->Sync(request);
+  }
+  std::unique_ptr<client::JoinStream> Join(
+      const v1::JoinRequest& request) override {
+    return real_->Join(request);
+  }
   absl::StatusOr<v1::EvaluateResponse> Evaluate(
       const v1::EvaluateRequest& request) override {
     auto response = real_->Evaluate(request);

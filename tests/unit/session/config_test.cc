@@ -92,13 +92,19 @@ TEST(ConfigTest, ChannelAxesAreASetOfPossibleAxes) {
   }
 }
 
-TEST(ConfigTest, MoreThanOneRankIsUnimplemented) {
+TEST(ConfigTest, AWorldHas1To4096Ranks) {
   SessionConfig config = Valid();
-  config.world_size = 2;
-  const absl::Status status = Validate(config);
-  EXPECT_THAT(status, StatusIs(absl::StatusCode::kUnimplemented));
-  EXPECT_THAT(status, HasReason("WORLD_SIZE"));
-  EXPECT_THAT(status, HasField("config.world_size"));
+  for (const std::uint32_t fine : {1u, 2u, 4096u}) {
+    config.world_size = fine;
+    EXPECT_THAT(Validate(config), IsOk());
+  }
+  for (const std::uint32_t bad : {0u, 4097u}) {
+    config.world_size = bad;
+    const absl::Status status = Validate(config);
+    EXPECT_THAT(status, StatusIs(absl::StatusCode::kInvalidArgument));
+    EXPECT_THAT(status, HasReason("BAD_CONFIG"));
+    EXPECT_THAT(status, HasField("config.world_size"));
+  }
 }
 
 TEST(ConfigTest, APrefixIsPutBeforeTheField) {

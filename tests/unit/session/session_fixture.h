@@ -11,6 +11,7 @@
 #include <optional>
 #include <utility>
 
+#include "server/session/barrier_watch.h"
 #include "server/session/input_quota.h"
 #include "server/session/session.h"
 #include "server/storage/memory_store.h"
@@ -90,9 +91,12 @@ inline std::shared_ptr<Session> Open(InputQuota& quota, SessionConfig config,
                                      TensorLimits limits = {}) {
   static const std::function<absl::Time()> epoch = absl::UnixEpoch;
   static std::deque<Backing> backings;  // outlive the sessions
+  static BarrierWatch watch;
+  static const Run run = [](const std::function<void()>& task) { task(); };
   auto session = std::make_shared<Session>(
       "layer", NewRow(std::move(config)), storage::Version{.incarnation = 1},
-      SessionServices{limits, quota, backings.emplace_back().committer, epoch});
+      SessionServices{limits, quota, backings.emplace_back().committer, epoch,
+                      watch, run});
   EXPECT_THAT(session->AwaitLasting(session->Store()), IsOk());
   return session;
 }

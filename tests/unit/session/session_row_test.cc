@@ -2,7 +2,12 @@
 // nothing that was damaged does.
 #include "server/session/session_row.h"
 
+#include <cstddef>
 #include <limits>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "server/storage/store.h"
 #include "tests/matchers.h"
@@ -36,19 +41,42 @@ SessionRow FullRow() {
   row.running = {.mean = {-0.0, 1e300, 5e-324},
                  .var = {1, std::numeric_limits<double>::infinity(), 0},
                  .batch_count = 40};
-  row.fingerprints = {{{1, 2}, {3, 4}}, {{5, 6}, {7, 8}}};
+  row.steps = {{{{1, 2}, {3, 4}}, nullptr}, {{{5, 6}, {7, 8}}, nullptr}};
   row.writers = Writers({{0, {.token = "t0", .nonce = std::string("\0n", 2)}},
                          {9, {.token = "t9", .nonce = ""}}});
   return row;
 }
 
+// Steps 40 and 41 of three ranks, the latter with two passes.
+SessionRow GroupRow() {
+  SessionRow row = FullRow();
+  for (std::uint64_t i = 0; i < row.steps.size(); ++i) {
+    GroupStep step;
+    step.change = 10 + i;
+    step.fingerprints = {{{i, 2}, {3, 4}}, {{5, 6}, {7, 8}}, {{9, 1}, {2, 3}}};
+    step.sums = std::make_shared<const std::string>(
+        kernel::ForwardSums(3, kernel::Dtype::kF32).Serialize());
+    for (const std::uint32_t pass : {0u, 15u}) {
+      if (i == 0) continue;
+      const std::vector<double> numbers = {1, 2, 3.0 + pass};
+      step.passes[pass] = std::make_shared<const GroupBackward>(GroupBackward{
+          .change = 12 + pass,
+          .digests = {{pass, 1}, {2, 3}, {4, 5}},
+          .gradients = {numbers, numbers, numbers, numbers, numbers}});
+    }
+    row.steps[i].group = std::make_shared<const GroupStep>(std::move(step));
+  }
+  return row;
+}
+
 storage::Row Stored(const SessionRow& row) {
-  storage::Write write = EncodeRow(row.header, row.running, row.fingerprints,
+  storage::Write write = EncodeRow(row.header, row.running, row.steps,
                                    row.writers, kName, kExpected);
   return {.key = std::move(write.key),
           .version = {kExpected.incarnation, kExpected.number + 1},
           .header = std::move(write.header),
-          .body = std::move(write.body)};
+          .body = std::move(write.body),
+          .parts = std::move(write.parts)};
 }
 
 void ExpectDamaged(const storage::Row& row) {
@@ -71,8 +99,86 @@ TEST(SessionRowTest, EverythingComesBack) {
   EXPECT_EQ(back->running.mean, row.running.mean);
   EXPECT_EQ(back->running.var, row.running.var);
   EXPECT_EQ(back->running.batch_count, 40);
-  EXPECT_EQ(back->fingerprints, row.fingerprints);
+  ASSERT_EQ(back->steps.size(), row.steps.size());
+  for (std::size_t i = 0; i < row.steps.size(); ++i) {
+    EXPECT_EQ(back->steps[i].fingerprint, row.steps[i].fingerprint);
+    EXPECT_EQ(back->steps[i].group, nullptr);
+  }
   EXPECT_EQ(back->writers.by_rank(), row.writers.by_rank());
+}
+
+TEST(SessionRowTest, TheStepsOfAGroupComeBack) {
+  const SessionRow row = GroupRow();
+  const auto back = DecodeRow(Stored(row));
+  ASSERT_THAT(back, IsOk());
+  ASSERT_EQ(back->steps.size(), 2u);
+  for (std::size_t i = 0; i < row.steps.size(); ++i) {
+    ASSERT_NE(back->steps[i].group, nullptr);
+    const GroupStep& step = *back->steps[i].group;
+    const GroupStep& given = *row.steps[i].group;
+    EXPECT_EQ(step.fingerprints, given.fingerprints);
+    EXPECT_EQ(*step.sums, *given.sums);
+    ASSERT_EQ(step.passes.size(), given.passes.size());
+    for (const auto& [pass, backward] : given.passes) {
+      EXPECT_EQ(step.passes.at(pass)->digests, backward->digests);
+      EXPECT_EQ(step.passes.at(pass)->gradients.k, backward->gradients.k);
+    }
+  }
+}
+
+TEST(SessionRowTest, WhatLastsOfAGroupIsNotWrittenAgain) {
+  const SessionRow row = GroupRow();
+  const auto numbers = [&row](std::uint64_t lasting) {
+    std::vector<std::uint32_t> written;
+    for (const storage::Part& part :
+         EncodeRow(row.header, row.running, row.steps, row.writers, kName,
+                   kExpected, lasting)
+             .parts) {
+      written.push_back(part.number);
+    }
+    return written;
+  };
+  // Step 40 is in the first of two places, step 41 in the second.
+  EXPECT_THAT(numbers(0), ElementsAre(0, 17, 18, 33));
+  EXPECT_THAT(numbers(10), ElementsAre(17, 18, 33));
+  EXPECT_THAT(numbers(12), ElementsAre(33));
+  EXPECT_THAT(numbers(27), ElementsAre());
+}
+
+TEST(SessionRowTest, AMissingOrDamagedPartIsNoticed) {
+  const storage::Row row = Stored(GroupRow());
+  ASSERT_EQ(row.parts.size(), 4u);
+  for (std::size_t i = 0; i < row.parts.size(); ++i) {
+    storage::Row missing = row;
+    missing.parts.erase(missing.parts.begin() + static_cast<std::ptrdiff_t>(i));
+    ExpectDamaged(missing);
+    for (std::size_t at = 0; at < row.parts[i].bytes.size(); ++at) {
+      storage::Row damaged = row;
+      char& byte = damaged.parts[i].bytes[at];
+      byte = static_cast<char>(byte ^ (1 << at % 8));
+      EXPECT_FALSE(DecodeRow(damaged).ok()) << "part " << i << ", byte " << at;
+    }
+    storage::Row other = row;
+    std::swap(other.parts[i].bytes, other.parts[(i + 1) % 4].bytes);
+    ExpectDamaged(other);
+  }
+}
+
+// As a step leaves it that has gone from the window since.
+TEST(SessionRowTest, APartThatTheBodyDoesNotNameIsOfNoStep) {
+  storage::Row row = Stored(GroupRow());
+  row.parts.push_back({1, row.parts[2].bytes});
+  const auto back = DecodeRow(row);
+  ASSERT_THAT(back, IsOk());
+  EXPECT_TRUE(back->steps[0].group->passes.empty());
+}
+
+TEST(SessionRowTest, APartOfAFormerStepIsNotTakenForALaterOnes) {
+  storage::Row row = Stored(GroupRow());
+  SessionRow former = GroupRow();
+  former.header.last_step -= 2;
+  row.parts[1] = Stored(former).parts[1];
+  ExpectDamaged(row);
 }
 
 TEST(SessionRowTest, AHeaderIsReadWithoutItsBody) {
@@ -91,7 +197,7 @@ TEST(SessionRowTest, ARowHoldsTwoNumbersAChannelAnd32BytesAStep) {
   row.running.var.resize(103);
   EXPECT_EQ(Stored(row).body.size(), before + 1600);
   row.header.config.step_window = 3;
-  row.fingerprints.emplace_back();
+  row.steps.emplace_back();
   EXPECT_EQ(Stored(row).body.size(), before + 1600 + 32);
 }
 

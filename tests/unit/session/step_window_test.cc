@@ -16,8 +16,9 @@ class StepWindowTest : public ::testing::Test {
   StepWindowTest() {
     for (std::uint64_t step = 1; step <= 5; ++step) {
       window_.MakeRoom();
-      window_.Take(
-          {.fingerprint = {.input = {step, 0}, .parameters = {}}, .input = {}});
+      StepRecord record;
+      record.fingerprint.input = {step, 0};
+      window_.Take(std::move(record));
     }
   }
 

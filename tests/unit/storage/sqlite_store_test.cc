@@ -13,6 +13,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "tests/unit/storage/temporary_folder.h"
 
@@ -98,11 +99,23 @@ TEST_F(SqliteStoreTest, AFileOfAnotherProgramIsRefusedAndLeftAsItIs) {
 
 TEST_F(SqliteStoreTest, ANewerFormatIsRefused) {
   MustOpen();
-  Execute("PRAGMA user_version=2");
+  Execute("PRAGMA user_version=3");
   const auto store = Open();
   EXPECT_EQ(store.status().code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_NE(store.status().message().find("the file has 2"), std::string::npos)
+  EXPECT_NE(store.status().message().find("the file has 3"), std::string::npos)
       << store.status();
+}
+
+TEST_F(SqliteStoreTest, AFileOfTheFirstFormatGetsRoomForParts) {
+  const Write first = {"a", {5, 0}, "header", "body"};
+  ASSERT_TRUE(MustOpen()->Commit({&first, 1}).ok());
+  Execute("DROP TABLE parts; PRAGMA user_version=1");
+  const Write second = {"a", {5, 1}, "header", "body", {{3, "part"}}};
+  ASSERT_TRUE(MustOpen()->Commit({&second, 1}).ok());
+  const auto row = MustOpen()->Load("a");
+  ASSERT_TRUE(row.ok() && row->has_value());
+  EXPECT_EQ((*row)->version, (Version{5, 2}));
+  EXPECT_EQ((*row)->parts, (std::vector<Part>{{3, "part"}}));
 }
 
 TEST_F(SqliteStoreTest, WhatIsNoDatabaseIsDataLossAndNamesNoPath) {

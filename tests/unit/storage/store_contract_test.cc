@@ -103,7 +103,7 @@ TEST_P(StoreContractTest, ARowIsLoadedAsItWasWritten) {
   EXPECT_EQ(*store_->Count(), 2);
 }
 
-TEST_P(StoreContractTest, EmptyPartsAreParts) {
+TEST_P(StoreContractTest, EmptyHeadersAndBodiesAreKept) {
   EXPECT_EQ(Commit({"a", {1, 0}, "", ""}), Outcome::kDone);
   const auto row = Load("a");
   ASSERT_TRUE(row.has_value());
@@ -121,6 +121,38 @@ TEST_P(StoreContractTest, AWriteReplacesTheVersionItNames) {
     EXPECT_EQ(row->header, "h" + text);
     EXPECT_EQ(row->body, "b" + text);
   }
+}
+
+TEST_P(StoreContractTest, APartStaysUntilAnotherOneReplacesIt) {
+  const std::string large(1 << 20, '\xbb');
+  Commit({"a", {1, 0}, "", "b1", {{7, "seven"}, {0, kBytes}}});
+  Commit({"b", {1, 0}, "", "", {{7, "of b"}}});
+  EXPECT_EQ(Load("a")->parts, (std::vector<Part>{{0, kBytes}, {7, "seven"}}));
+  Commit({"a", {1, 1}, "", "b2"});
+  EXPECT_EQ(Load("a")->body, "b2");
+  EXPECT_EQ(Load("a")->parts, (std::vector<Part>{{0, kBytes}, {7, "seven"}}));
+  Commit({"a", {1, 2}, "", "", {{7, large}, {4'000'000'000, ""}}});
+  EXPECT_EQ(Load("a")->parts,
+            (std::vector<Part>{{0, kBytes}, {7, large}, {4'000'000'000, ""}}));
+  EXPECT_EQ(Load("b")->parts, (std::vector<Part>{{7, "of b"}}));
+  EXPECT_THAT(store_->Scan("", 1)->at(0).parts, IsEmpty());
+  EXPECT_EQ(*store_->Count(), 2);
+}
+
+TEST_P(StoreContractTest, AConflictLeavesThePartsAsTheyAre) {
+  Commit({"a", {1, 0}, "", "", {{1, "one"}}});
+  EXPECT_EQ(Commit({"a", {1, 0}, "", "", {{1, "x"}}}), Outcome::kConflict);
+  EXPECT_EQ(Commit({"a", {1, 2}, "", "", {{2, "x"}}}), Outcome::kConflict);
+  EXPECT_EQ(Load("a")->parts, (std::vector<Part>{{1, "one"}}));
+}
+
+TEST_P(StoreContractTest, PartsGoWithTheirRow) {
+  Commit({"a", {1, 0}, "", "", {{1, "one"}}});
+  EXPECT_EQ(Erase("a", 2), Outcome::kConflict);
+  EXPECT_EQ(Load("a")->parts, (std::vector<Part>{{1, "one"}}));
+  EXPECT_EQ(Erase("a", 1), Outcome::kDone);
+  Commit({"a", {2, 0}, "", ""});
+  EXPECT_THAT(Load("a")->parts, IsEmpty());
 }
 
 TEST_P(StoreContractTest, AnotherVersionIsAConflictAndChangesNothing) {

@@ -1,0 +1,63 @@
+// Exact sums as rows of doubles, for workers that sum by themselves: any of
+// them can make and read such rows.
+//
+//   value[c] = sum over i of limbs[i * channels + c] * 2^scales[i], exactly.
+//
+// Pure functions, thread-safe.
+#ifndef BATCHNORMD_SERVER_KERNEL_SUM_LIMBS_H_
+#define BATCHNORMD_SERVER_KERNEL_SUM_LIMBS_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "server/kernel/channel_sums.h"
+
+namespace batchnorm::kernel {
+
+// REQUIRES: limbs.size() is scales.size() * channels; at most kMaxLimbs scales,
+// |scale| <= kMaxLimbScale.
+struct LimbsView {
+  std::span<const double> limbs;
+  std::span<const std::int32_t> scales;
+};
+
+inline constexpr std::int32_t kMaxLimbScale = 1100;
+inline constexpr std::size_t kMaxLimbs = 128;
+
+struct SumLimbs {
+  std::vector<double> limbs;
+  std::vector<std::int32_t> scales;
+
+  LimbsView view() const { return {limbs, scales}; }
+};
+
+// The sums of `count` values in each channel.
+//
+// Rounded sums may be of no numbers: then Q becomes S*S/n, rounded up to 53
+// bits, and what is not finite becomes what Add makes of NaN and Inf. Sums that
+// are exact are taken as they are. Empty if sums of no values are not 0, or if
+// sums are beyond what doubles can sum to: multiples of 2^-1074 below 2^1088,
+// and for products of 2^-2148 below 2^2112.
+// REQUIRES: 0 <= count <= 2^50.
+std::optional<ForwardSums> ForwardSumsOfLimbs(std::int64_t channels,
+                                              std::int64_t count, LimbsView sum,
+                                              LimbsView squares);
+
+// Empty for sums beyond those limits.
+std::optional<BackwardSums> BackwardSumsOfLimbs(std::int64_t channels,
+                                                LimbsView sum_dy,
+                                                LimbsView sum_dy_x);
+
+// The other way, in as few rows as hold every bit; at least one. NaN and Inf
+// are limbs themselves.
+SumLimbs LimbsOfSum(const ForwardSums& sums);
+SumLimbs LimbsOfSquares(const ForwardSums& sums);
+SumLimbs LimbsOfSumDy(const BackwardSums& sums);
+SumLimbs LimbsOfSumDyX(const BackwardSums& sums);
+
+}  // namespace batchnorm::kernel
+
+#endif  // BATCHNORMD_SERVER_KERNEL_SUM_LIMBS_H_

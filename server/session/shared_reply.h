@@ -1,0 +1,34 @@
+// A reply that many callers get: made once, by the first of them.
+#ifndef BATCHNORMD_SERVER_SESSION_SHARED_REPLY_H_
+#define BATCHNORMD_SERVER_SESSION_SHARED_REPLY_H_
+
+#include <memory>
+#include <mutex>
+
+namespace batchnorm::session {
+
+// Thread-safe. What a reply is made of is known to its callers only: all of
+// them name the same type.
+class SharedReply {
+ public:
+  // What make() returned, to this caller or to another one that has it still:
+  // nothing is kept for those who come later.
+  template <typename Reply, typename Make>
+  std::shared_ptr<const Reply> GetOrMake(const Make& make) {
+    const std::lock_guard lock(mutex_);
+    auto reply = std::static_pointer_cast<const Reply>(reply_.lock());
+    if (reply == nullptr) {
+      reply = std::make_shared<const Reply>(make());
+      reply_ = reply;
+    }
+    return reply;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::weak_ptr<const void> reply_;
+};
+
+}  // namespace batchnorm::session
+
+#endif  // BATCHNORMD_SERVER_SESSION_SHARED_REPLY_H_

@@ -1,0 +1,53 @@
+#include "server/session/spread.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstddef>
+#include <utility>
+#include <vector>
+
+namespace batchnorm::session {
+namespace {
+
+// `count` tasks, of which each counts its calls in a place of its own.
+std::vector<Task> Counting(std::vector<int>& calls, std::size_t count) {
+  calls.assign(count, 0);
+  std::vector<Task> tasks;
+  for (std::size_t i = 0; i < count; ++i) {
+    tasks.emplace_back([&calls, i] { ++calls[i]; });
+  }
+  return tasks;
+}
+
+TEST(SpreadTest, CallsEachTaskOnceHoweverManyThereAre) {
+  for (std::size_t count = 0; count <= 40; ++count) {
+    std::vector<int> calls;
+    Spread([](const Task& task) { task(); }, Counting(calls, count));
+    EXPECT_THAT(calls, ::testing::Each(1)) << count << " tasks";
+    EXPECT_EQ(calls.size(), count);
+  }
+}
+
+TEST(SpreadTest, FewTasksWakeNoOtherThread) {
+  std::vector<int> calls;
+  Spread([](const Task&) { FAIL() << "another thread"; }, Counting(calls, 8));
+  EXPECT_THAT(calls, ::testing::Each(1));
+}
+
+TEST(SpreadTest, WhatOthersRunIsGivenToThemBeforeTheFirstTaskIsCalledHere) {
+  std::vector<int> calls;
+  std::vector<Task> given;
+  std::vector<Task> tasks = Counting(calls, 20);
+  std::size_t given_at_first_call = 0;
+  tasks[0] = [&] { given_at_first_call = given.size(); };
+  Spread([&](Task task) { given.push_back(std::move(task)); },
+         std::move(tasks));
+  EXPECT_EQ(given_at_first_call, 2u);
+  EXPECT_THAT(calls, ::testing::Contains(1).Times(7));
+  for (const Task& task : given) task();
+  EXPECT_THAT(calls, ::testing::Contains(1).Times(19));
+}
+
+}  // namespace
+}  // namespace batchnorm::session

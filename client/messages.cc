@@ -289,8 +289,11 @@ v1::SyncRequest ToProto(SyncArgs&& args) {
   request.set_pass(args.pass);
   request.set_writer_token(std::move(args.writer_token));
   if (args.new_weight) request.set_new_weight(*args.new_weight);
-  std::visit([&request](auto&& sums) { Put(std::move(sums), request); },
-             std::move(args.sums));
+  std::visit(
+      [&request](auto&& sums) {
+        Put(std::forward<decltype(sums)>(sums), request);
+      },
+      std::move(args.sums));
   return request;
 }
 

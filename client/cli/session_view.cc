@@ -85,21 +85,23 @@ std::string BarrierText(const client::BarrierInfo& barrier) {
 }
 
 // Those without an open Join.
-std::vector<std::uint32_t> MissingRanks(const client::SessionInfo& session) {
-  std::vector<std::uint32_t> missing(session.config.world_size);
+std::vector<std::uint32_t> MissingRanks(const client::GroupInfo& group,
+                                        std::uint32_t world_size) {
+  std::vector<std::uint32_t> missing(world_size);
   std::iota(missing.begin(), missing.end(), 0);
-  for (const client::RankInfo& rank : session.group->ranks) {
+  for (const client::RankInfo& rank : group.ranks) {
     if (rank.job) std::erase(missing, rank.rank);
   }
   return missing;
 }
 
-void AddGroup(const client::SessionInfo& session, Table& table) {
-  const client::GroupInfo& group = *session.group;
+void AddGroup(const client::GroupInfo& group, std::uint32_t world_size,
+              Table& table) {
   for (const client::RankInfo& rank : group.ranks) {
     table.AddRow({fmt::format("rank {}", rank.rank), RankText(rank)});
   }
-  table.AddRow({std::string("not joined"), RanksText(MissingRanks(session))});
+  table.AddRow(
+      {std::string("not joined"), RanksText(MissingRanks(group, world_size))});
   for (const client::BarrierInfo& barrier : group.barriers) {
     table.AddRow({std::string("waiting"), BarrierText(barrier)});
   }
@@ -164,10 +166,10 @@ ordered_json JsonOf(const client::BarrierInfo& barrier) {
           {"missing_ranks", barrier.missing_ranks}};
 }
 
-ordered_json GroupJson(const client::SessionInfo& session) {
-  const client::GroupInfo& group = *session.group;
+ordered_json GroupJson(const client::GroupInfo& group,
+                       std::uint32_t world_size) {
   ordered_json json = {{"ranks", ordered_json::array()},
-                       {"missing_ranks", MissingRanks(session)},
+                       {"missing_ranks", MissingRanks(group, world_size)},
                        {"barriers", ordered_json::array()}};
   for (const auto& rank : group.ranks) json["ranks"].push_back(JsonOf(rank));
   for (const auto& barrier : group.barriers) {
@@ -215,7 +217,9 @@ Table SessionDetails(const client::SessionInfo& session, bool with_spark) {
     table.AddRow(
         {std::string("world size"), std::to_string(config.world_size)});
   }
-  if (session.group) AddGroup(session, table);
+  if (session.group) {
+    AddGroup(*session.group, session.config.world_size, table);
+  }
   if (const auto& running = session.running_statistics) {
     table.AddRow(
         {std::string("batches"), std::to_string(running->batch_count)});
@@ -235,7 +239,9 @@ ordered_json JsonOf(const client::SessionInfo& session) {
   json["create_time"] = TimeText(session.create_time);
   json["kept_input_bytes"] = session.kept_input_bytes;
   json["counters"] = JsonOf(session.counters);
-  if (session.group) json["group"] = GroupJson(session);
+  if (session.group) {
+    json["group"] = GroupJson(*session.group, session.config.world_size);
+  }
   if (session.running_statistics) {
     json["running_statistics"] = JsonOf(*session.running_statistics);
   }

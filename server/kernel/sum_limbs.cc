@@ -314,7 +314,7 @@ constexpr int FloorDivide(int a, int b) { return a / b - (a % b < 0 ? 1 : 0); }
 // `Number` is Dyadic or SmallSum.
 template <typename Number>
 void AddPieces(const Number& value, std::size_t channel, Rows& rows) {
-  const auto limbs = value.limbs();
+  const auto& limbs = value.limbs();
   if (limbs.empty()) return;
   const auto limb_at = [&](int index) {
     const auto i = static_cast<std::size_t>(index - value.low());

@@ -71,7 +71,7 @@ class Driver {
   void TakeNow(int steps, std::latch& done) {
     session::ForwardCall call;
     call.x = x_;
-    session_->Forward(std::move(call), [this, steps, &done](auto result) {
+    session_->Forward(call, [this, steps, &done](auto result) {
       Check(result.status());
       session_->WhenItLasts(result->change,
                             [this, steps, &done](const absl::Status& lasts) {

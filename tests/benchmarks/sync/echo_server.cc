@@ -5,6 +5,7 @@
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 
+#include <cstdint>
 #include <cstdio>
 #include <functional>
 #include <memory>
@@ -39,7 +40,7 @@ class Echo {
   }
 
  private:
-  enum class State { kReceived, kRead, kAnswered };
+  enum class State : std::uint8_t { kReceived, kRead, kAnswered };
 
   grpc::ByteBuffer Reply() const {
     const std::string method = context_.method();

@@ -214,6 +214,7 @@ Crowd MeasureCrowd(const Options& options, Server& server,
   const int rounds = options.is_quick ? 3 : 7;
   const auto step_of_one = [&alone] {
     std::vector<double> seconds;
+    seconds.reserve(31);
     for (int i = 0; i < 31; ++i) seconds.push_back(alone.Step());
     return Median(seconds);
   };

@@ -200,6 +200,7 @@ TEST_F(GroupTest, PlainSumsOfAnyKernelWillDo) {
                                               {plain(2), plain(7)}};
   std::vector<absl::StatusOr<SyncResult>> results(2);
   std::vector<std::thread> ranks;
+  ranks.reserve(2);
   for (std::uint32_t rank = 0; rank < 2; ++rank) {
     ranks.emplace_back([&, rank] {
       SyncArgs args{.session = "plain", .step = 1, .rank = rank};

@@ -116,7 +116,7 @@ INSTANTIATE_TEST_SUITE_P(Dtypes, HardLimbsTest, ::testing::ValuesIn(kDtypes),
 TEST(SumLimbsTest, OrdinaryF32SumsTakeAtMostFiveLimbsAChannel) {
   std::mt19937_64 random(3);
   std::normal_distribution<double> normal(0.5, 2);
-  Numbers values(64 * 1000);
+  Numbers values(std::size_t{64} * 1000);
   for (double& value : values) value = normal(random);
   const ChannelLayout layout(std::vector<std::int64_t>{1000, 64},
                              std::vector{1});

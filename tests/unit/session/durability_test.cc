@@ -32,10 +32,10 @@ class DurabilityTest : public ::testing::Test {
   }
 
   // A Forward as far as its reply may be sent.
-  absl::StatusOr<ForwardResult> Acknowledged(ForwardCall call) {
+  absl::StatusOr<ForwardResult> Acknowledged(const ForwardCall& call) {
     auto session = registry_->Find("bn");
     if (!session.ok()) return session.status();
-    auto result = Forward(**session, std::move(call));
+    auto result = Forward(**session, call);
     if (!result.ok()) return result;
     absl::Status lasts = (*session)->AwaitLasting(result->change);
     if (!lasts.ok()) return lasts;

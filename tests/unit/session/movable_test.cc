@@ -22,7 +22,7 @@ class MovableTest : public ::testing::Test {
     ForwardCall call = Train(step, Batch(step));
     call.writer_token = token;
     call.acknowledged_step = acknowledged;
-    return Forward(**registry_.Find("bn"), std::move(call));
+    return Forward(**registry_.Find("bn"), call);
   }
 
   static Tensor Batch(std::uint64_t step) {

@@ -23,9 +23,9 @@ namespace batchnorm::session {
 using namespace ::batchnorm::testing;  // the matchers
 
 inline absl::StatusOr<ForwardResult> Forward(Session& session,
-                                             ForwardCall call) {
+                                             const ForwardCall& call) {
   absl::StatusOr<ForwardResult> result = absl::UnknownError("not completed");
-  session.Forward(std::move(call),
+  session.Forward(call,
                   [&result](auto completed) { result = std::move(completed); });
   return result;
 }

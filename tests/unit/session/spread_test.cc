@@ -14,6 +14,7 @@ namespace {
 std::vector<Task> Counting(std::vector<int>& calls, std::size_t count) {
   calls.assign(count, 0);
   std::vector<Task> tasks;
+  tasks.reserve(count);
   for (std::size_t i = 0; i < count; ++i) {
     tasks.emplace_back([&calls, i] { ++calls[i]; });
   }

@@ -33,9 +33,9 @@ Reply<Result> NewReply() {
   return std::make_shared<std::optional<absl::StatusOr<Result>>>();
 }
 
-inline Reply<ForwardResult> Begin(Session& session, ForwardCall call) {
+inline Reply<ForwardResult> Begin(Session& session, const ForwardCall& call) {
   auto reply = NewReply<ForwardResult>();
-  session.Forward(std::move(call), Into(reply));
+  session.Forward(call, Into(reply));
   return reply;
 }
 

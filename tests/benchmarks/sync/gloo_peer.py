@@ -16,6 +16,14 @@ import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
 
 
+def other_main(rank, ranks, doubles, port):
+    """Until rank 0 says so, or is gone."""
+    try:
+        rank_main(rank, ranks, doubles, port)
+    except RuntimeError:
+        pass
+
+
 def rank_main(rank, ranks, doubles, port):
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_num_threads(1)
@@ -45,7 +53,7 @@ def main(ranks, doubles):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     others = [multiprocessing.Process(
-        target=rank_main, args=(rank, ranks, doubles, port), daemon=True)
+        target=other_main, args=(rank, ranks, doubles, port), daemon=True)
         for rank in range(1, ranks)]
     for other in others:
         other.start()

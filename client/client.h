@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "client/credentials.h"
 #include "client/layer.h"
 #include "client/make_connection.h"
 #include "client/presence.h"

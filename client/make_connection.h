@@ -6,6 +6,7 @@
 #include <string>
 
 #include "absl/time/time.h"
+#include "client/credentials.h"
 #include "client/retry_policy.h"
 
 namespace batchnorm::client {
@@ -15,6 +16,13 @@ class Connection;  // connection.h
 struct ConnectionOptions {
   // "host:port", "[::1]:50051" or "unix:/absolute/path".
   std::string target = "localhost:50051";
+  // By default neither encrypted nor authenticated. A token that others could
+  // read on its way is not sent: calls are INVALID_ARGUMENT
+  // `TOKEN_IN_PLAINTEXT`.
+  Credentials credentials = {};
+  // Sent with every call, so that the server's log can be joined with the
+  // caller's traces: W3C Trace Context. Empty: none.
+  std::string traceparent = {};
   // Each attempt of a call ends after this; the whole call, with all attempts,
   // after retry.total_timeout.
   absl::Duration timeout = absl::Seconds(60);

@@ -1,22 +1,9 @@
-# gRPC and protobuf: from their CMake packages where there are any, else from
-# pkg-config. Gives BN_PROTOBUF, BN_GRPC, BN_GRPC_REFLECTION (libraries) and
+# What generates and links the contract: see libraries.cmake, and
 # BN_PROTOC, BN_GRPC_CPP_PLUGIN (programs).
-find_package(Protobuf CONFIG QUIET)
-if(NOT Protobuf_FOUND)
-  find_package(Protobuf REQUIRED)
+include(${CMAKE_CURRENT_LIST_DIR}/libraries.cmake)
+if(NOT BN_GRPC_REFLECTION)
+  message(FATAL_ERROR "expected the library grpc++_reflection, found none")
 endif()
-find_package(gRPC CONFIG QUIET)
-if(gRPC_FOUND)
-  set(BN_GRPC gRPC::grpc++)
-  set(BN_GRPC_REFLECTION gRPC::grpc++_reflection)
-else()
-  find_package(PkgConfig REQUIRED)
-  pkg_check_modules(GRPCPP REQUIRED IMPORTED_TARGET grpc++)
-  find_library(BN_GRPC_REFLECTION grpc++_reflection REQUIRED)
-  set(BN_GRPC PkgConfig::GRPCPP)
-endif()
-find_package(absl REQUIRED)
-set(BN_PROTOBUF protobuf::libprotobuf)
 find_program(BN_PROTOC protoc REQUIRED)
 find_program(BN_GRPC_CPP_PLUGIN grpc_cpp_plugin REQUIRED)
 find_program(BN_GRPC_PYTHON_PLUGIN grpc_python_plugin)

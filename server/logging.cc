@@ -45,15 +45,33 @@ std::string HumanLine(const spdlog::details::log_msg& message) {
                      EscapeControls(Text(message.payload)));
 }
 
+// Bytes that are not UTF-8 become U+FFFD.
+std::string Dump(const nlohmann::json& object) {
+  return object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
 // {"level":"info","message":"serving on ...","time":"2026-01-31T12:00:00.000Z"}
 std::string JsonLine(const spdlog::details::log_msg& message) {
   const nlohmann::json line = {
       {"time", Timestamp(message)},
       {"level", Text(spdlog::level::to_string_view(message.level))},
       {"message", Text(message.payload)}};
-  // Bytes that are not UTF-8 become U+FFFD.
-  return line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) +
-         "\n";
+  return Dump(line) + "\n";
+}
+
+// Of LogCall: the payload is an object.
+std::string HumanCallLine(const spdlog::details::log_msg& message) {
+  const nlohmann::json call = nlohmann::json::parse(Text(message.payload));
+  return fmt::format("{} {} {}\n", Timestamp(message),
+                     Text(spdlog::level::to_string_view(message.level)),
+                     EscapeControls(call["message"].get<std::string>()));
+}
+
+std::string JsonCallLine(const spdlog::details::log_msg& message) {
+  nlohmann::json call = nlohmann::json::parse(Text(message.payload));
+  call["time"] = Timestamp(message);
+  call["level"] = Text(spdlog::level::to_string_view(message.level));
+  return call.dump() + "\n";
 }
 
 using LineFormat = std::string (*)(const spdlog::details::log_msg&);
@@ -76,16 +94,35 @@ class LineFormatter : public spdlog::formatter {
   LineFormat write_line_;
 };
 
+std::shared_ptr<spdlog::logger> MakeLogger(const std::string& name,
+                                           LineFormat write_line,
+                                           const std::string& level) {
+  auto logger = std::make_shared<spdlog::logger>(
+      name, std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  logger->set_formatter(std::make_unique<LineFormatter>(write_line));
+  logger->set_level(spdlog::level::from_str(level));
+  logger->flush_on(spdlog::level::trace);
+  return logger;
+}
+
+// Null until the log is configured.
+std::shared_ptr<spdlog::logger> call_logger;
+
 }  // namespace
 
 void ConfigureLog(LogFormat format, const std::string& level) {
-  auto logger = std::make_shared<spdlog::logger>(
-      "batchnormd", std::make_shared<spdlog::sinks::stderr_sink_mt>());
-  logger->set_formatter(std::make_unique<LineFormatter>(
-      format == LogFormat::kJson ? &JsonLine : &HumanLine));
-  logger->set_level(spdlog::level::from_str(level));
-  logger->flush_on(spdlog::level::trace);
-  spdlog::set_default_logger(std::move(logger));
+  const bool json = format == LogFormat::kJson;
+  spdlog::set_default_logger(
+      MakeLogger("batchnormd", json ? &JsonLine : &HumanLine, level));
+  call_logger =
+      MakeLogger("calls", json ? &JsonCallLine : &HumanCallLine, level);
+}
+
+void LogCall(const std::string& message, const nlohmann::json& fields) {
+  if (call_logger == nullptr) return;
+  nlohmann::json call = fields;
+  call["message"] = message;
+  call_logger->debug("{}", Dump(call));
 }
 
 }  // namespace batchnorm

@@ -5,6 +5,7 @@
 #define BATCHNORMD_SERVER_LOGGING_H_
 
 #include <cstdint>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 namespace batchnorm {
@@ -14,6 +15,10 @@ enum class LogFormat : std::uint8_t { kHuman, kJson };
 // Sets up spdlog's default logger, before any thread starts. The level is one
 // of debug, info, warning, error.
 void ConfigureLog(LogFormat format, const std::string& level);
+
+// A line about a call, at debug: the fields on their own in JSON, the message
+// alone for people.
+void LogCall(const std::string& message, const nlohmann::json& fields);
 
 }  // namespace batchnorm
 

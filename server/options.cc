@@ -3,10 +3,16 @@
 #include <CLI/CLI.hpp>
 #include <array>
 #include <cstdint>
-#include <cstdlib>
+#include <iostream>
 #include <map>
 #include <string>
 #include <utility>
+#include <vector>
+
+#include "absl/strings/str_format.h"
+#include "server/config_file.h"
+#include "server/configuration.h"
+#include "server/rpc/listener.h"
 
 namespace batchnorm {
 namespace {
@@ -15,13 +21,17 @@ constexpr char kDescription[] =
     "Batch normalization and its gradients, exactly, over gRPC.\n"
     "\n"
     "Serves batchnorm.v1.BatchNormService, grpc.health.v1.Health and server\n"
-    "reflection. Connections are neither encrypted nor authenticated: listen\n"
-    "on loopback or a Unix socket, or behind a proxy that does both.";
+    "reflection. Without --tls-cert, --tls-client-ca or --tokens "
+    "connections\n"
+    "are neither encrypted nor authenticated: listen on loopback or a Unix\n"
+    "socket then, or behind a proxy that does both.";
 
 constexpr char kFooter[] =
     "Sizes take KiB, MiB, GiB; durations s, m, h (plain numbers: bytes and\n"
-    "seconds). Every flag can be given by the environment variable beside it;\n"
-    "a flag outranks its variable.\n"
+    "seconds). Every flag can be given by the environment variable beside it,\n"
+    "and by its name in a TOML file (max-sessions = 1000): a flag outranks "
+    "its\n"
+    "variable, and that the file.\n"
     "\n"
     "Example:\n"
     "  batchnormd --listen localhost:50051 --listen unix:/run/bn.sock \\\n"
@@ -33,7 +43,7 @@ constexpr char kFooter[] =
     "signal ends the process at once.\n"
     "\n"
     "Exit codes: 0 drained; 1 an address could not be bound, or the disk\n"
-    "failed; 2 a flag or variable is wrong.";
+    "failed; 2 a flag, a variable or the file is wrong.";
 
 const std::map<std::string, storage::Durability> kDurabilities = {
     {"full", storage::Durability::kFull},
@@ -53,11 +63,41 @@ std::string SizeText(std::int64_t bytes) {
   return std::to_string(bytes);
 }
 
-// Empty if it is a number of at least 0.
-std::string CheckNotNegative(std::string& text) {
-  double number = 0;
-  if (CLI::detail::lexical_cast(text, number) && number >= 0) return "";
-  return "expected a number of at least 0, got " + text;
+// A number from `least` to `most`.
+CLI::Validator Between(double least, double most) {
+  return CLI::Validator(
+      [=](std::string& text) -> std::string {
+        double number = 0;
+        if (CLI::detail::lexical_cast(text, number) && number >= least &&
+            number <= most) {
+          return "";
+        }
+        return absl::StrFormat("expected a number from %.0f to %.0f, got %s",
+                               least, most, text);
+      },
+      "");
+}
+
+CLI::Validator AtLeast(double least) {
+  return CLI::Validator(
+      [=](std::string& text) -> std::string {
+        double number = 0;
+        if (CLI::detail::lexical_cast(text, number) && number >= least) {
+          return "";
+        }
+        return absl::StrFormat("expected a number of at least %.0f, got %s",
+                               least, text);
+      },
+      "");
+}
+
+std::string CheckAddress(std::string& address) {
+  return std::string(rpc::CheckForm(address).message());
+}
+
+std::string CheckHostPort(std::string& address) {
+  return rpc::IsUnix(address) ? "expected HOST:PORT, got " + address
+                              : CheckAddress(address);
 }
 
 class Flags {
@@ -71,29 +111,55 @@ class Flags {
     // Scripts append to each other's flags: the last one holds.
     app_.option_defaults()->multi_option_policy(
         CLI::MultiOptionPolicy::TakeLast);
-    app_.set_help_flag("-h,--help", "Show this and exit")->group("Other");
+    app_.set_help_flag("-h,--help", "Show this and exit")
+        ->group(kCommandLineGroup);
     app_.set_version_flag("--version", "batchnormd " BN_VERSION,
                           "Show the version and exit")
-        ->group("Other");
+        ->group(kCommandLineGroup);
     app_.footer(kFooter);
     AddListening();
+    AddAccess();
     AddLimits();
     AddStorage();
     AddLifetime();
     AddLog();
+    AddConfiguration();
   }
 
   std::optional<int> Parse(int argc, char** argv) {
     try {
-      app_.parse(argc, argv);
-      CheckEnvironment();
+      configuration_.ApplyFlags(argc, argv);
+      configuration_.ApplyEnvironment();
     } catch (const CLI::ParseError& error) {
       if (error.get_exit_code() == 0) return app_.exit(error);
-      std::cerr << "batchnormd: " << error.what() << "\n"
-                << "hint: batchnormd --help lists the flags and what they "
-                   "take\n";
-      return 2;
+      return Refuse({error.what()});
     }
+    if (!config_path_.empty()) {
+      const ConfigFile file = ReadConfigFile(config_path_);
+      const std::vector<std::string> mistakes = MistakesIn(file);
+      if (!mistakes.empty()) return Refuse(mistakes);
+      configuration_.ApplyFile(file);
+    }
+    Convert();
+    return Show();
+  }
+
+ private:
+  // All of the file's mistakes, those that a flag or variable hides today too.
+  static std::vector<std::string> MistakesIn(const ConfigFile& file) {
+    Options scratch;
+    return Flags(scratch).configuration_.ApplyFile(file);
+  }
+
+  static int Refuse(const std::vector<std::string>& mistakes) {
+    for (const std::string& mistake : mistakes) {
+      std::cerr << "batchnormd: " << mistake << "\n";
+    }
+    std::cerr << "hint: batchnormd --help lists the flags and what they take\n";
+    return 2;
+  }
+
+  void Convert() {
     options_.server.idle_ttl = absl::Seconds(idle_ttl_seconds_);
     options_.drain = absl::Seconds(drain_seconds_);
     options_.server.barrier_timeout = absl::Seconds(barrier_seconds_);
@@ -101,20 +167,21 @@ class Flags {
     options_.storage.durability = kDurabilities.at(durability_);
     options_.log_format =
         log_format_ == "json" ? LogFormat::kJson : LogFormat::kHuman;
-    return std::nullopt;
   }
 
- private:
-  // Newer versions of CLI11 pass over a variable that its option refuses.
-  void CheckEnvironment() const {
-    for (const CLI::Option* option : app_.get_options()) {
-      const std::string& variable = option->get_envname();
-      const char* const value =
-          variable.empty() ? nullptr : std::getenv(variable.c_str());
-      if (value == nullptr || *value == '\0' || option->count() > 0) continue;
-      throw CLI::ValidationError(option->get_name(),
-                                 variable + " cannot be '" + value + "'");
+  // What was asked for instead of serving.
+  std::optional<int> Show() const {
+    if (print_table_) {
+      std::cout << MarkdownTable(app_);
+    } else if (print_config_) {
+      std::cout << configuration_.InForce();
+    } else if (check_config_) {
+      std::cout << (config_path_.empty() ? "flags and variables" : config_path_)
+                << ": ok\n";
+    } else {
+      return std::nullopt;
     }
+    return 0;
   }
 
   void AddListening() {
@@ -123,6 +190,7 @@ class Flags {
                     "repeat it, or use commas, to listen on several")
         ->default_str(options_.server.listen.front())
         ->delimiter(',')
+        ->check(CLI::Validator(&CheckAddress, ""))
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
         ->envname("BN_LISTEN")
         ->type_name("ADDRESS")
@@ -133,27 +201,51 @@ class Flags {
         ->envname("BN_PORT_FILE")
         ->type_name("FILE")
         ->group("Listening");
+    app_.add_option("--metrics-listen", options_.metrics_listen,
+                    "Prometheus metrics by plain HTTP, for operators\n"
+                    "only, on this HOST:PORT; none by default")
+        ->check(CLI::Validator(&CheckHostPort, ""))
+        ->envname("BN_METRICS_LISTEN")
+        ->type_name("ADDRESS")
+        ->group("Listening");
     app_.add_option("--reflection", options_.server.reflection,
                     "Let clients ask for the schema (grpcurl, buf curl)")
         ->default_str("true")
         ->envname("BN_REFLECTION")
         ->type_name("true|false")
         ->group("Listening");
-    AddSize("--max-message-bytes", "BN_MAX_MESSAGE_BYTES",
-            options_.server.max_message_bytes,
-            "Largest message in either direction, below 2GiB");
+  }
+
+  void AddAccess() {
+    AddFile("--tls-cert", "BN_TLS_CERT", options_.server.access.tls.chain,
+            "The server's certificate and those that signed it,\n"
+            "PEM; read again when it changes. TCP is TLS then");
+    AddFile("--tls-key", "BN_TLS_KEY", options_.server.access.tls.key,
+            "The certificate's key, PEM without a passphrase");
+    AddFile("--tls-client-ca", "BN_TLS_CLIENT_CA",
+            options_.server.access.tls.client_ca,
+            "Clients need a certificate signed by one of these;\n"
+            "without tokens its common name is the tenant");
+    AddFile("--tokens", "BN_TOKENS", options_.server.access.token_file,
+            "Calls need a token of this file: lines of\n"
+            "TENANT TOKEN [EXPIRY]; read again when it changes");
   }
 
   void AddLimits() {
     AddCount("--threads", "BN_THREADS", options_.server.threads,
              "Threads that compute; 0 is one a core")
-        ->check(CLI::Range(0, rpc::kMaxThreads).description(""));
+        ->check(Between(0, rpc::kMaxThreads));
     AddCount("--tensor-threads", "BN_TENSOR_THREADS",
              options_.server.tensor_threads,
              "Threads that share a large tensor; 0 is one a core")
-        ->check(CLI::Range(0, rpc::kMaxThreads).description(""));
+        ->check(Between(0, rpc::kMaxThreads));
     AddCount("--max-sessions", "BN_MAX_SESSIONS", options_.server.max_sessions,
-             "Sessions that may exist at once");
+             "Sessions that may exist at once")
+        ->check(AtLeast(1));
+    AddSize("--max-message-bytes", "BN_MAX_MESSAGE_BYTES",
+            options_.server.max_message_bytes,
+            "Largest message in either direction, below 2GiB")
+        ->check(Between(rpc::kMinMessageBytes, rpc::kMaxMessageBytes));
     AddSize("--max-tensor-bytes", "BN_MAX_TENSOR_BYTES",
             options_.server.max_tensor_bytes, "Largest single tensor");
     AddSize("--max-bytes-in-flight", "BN_MAX_BYTES_IN_FLIGHT",
@@ -163,6 +255,9 @@ class Flags {
     AddSize("--kept-input-bytes", "BN_KEPT_INPUT_BYTES",
             options_.server.kept_input_bytes,
             "Inputs kept for Backward, over all sessions");
+    AddSize("--loaded-bytes", "BN_LOADED_BYTES", options_.server.loaded_bytes,
+            "Sessions in memory, without kept inputs; those not\n"
+            "used for long are read from the store again");
   }
 
   void AddStorage() {
@@ -181,9 +276,6 @@ class Flags {
               "failure. normal: a killed process, but a power\n"
               "failure may undo the last steps. off: the same,\n"
               "but a power failure may damage the file");
-    AddSize("--loaded-bytes", "BN_LOADED_BYTES", options_.server.loaded_bytes,
-            "Sessions in memory, without kept inputs; those not\n"
-            "used for long are read from the store again");
   }
 
   void AddLifetime() {
@@ -217,6 +309,14 @@ class Flags {
         ->group("Log, on standard error");
   }
 
+  void AddFile(const std::string& flag, const std::string& variable,
+               std::string& path, const std::string& description) {
+    app_.add_option(flag, path, description)
+        ->envname(variable)
+        ->type_name("FILE")
+        ->group("Who may call");
+  }
+
   // `choices` is "a|b".
   void AddChoice(const std::string& flag, const std::string& variable,
                  std::string& choice, const std::string& choices,
@@ -233,16 +333,15 @@ class Flags {
   CLI::Option* AddCount(const std::string& flag, const std::string& variable,
                         Count& count, const std::string& description) {
     return app_.add_option(flag, count, description)
-        ->check(CLI::Validator(&CheckNotNegative, ""))
         ->capture_default_str()
         ->envname(variable)
         ->type_name("N")
         ->group("Limits");
   }
 
-  void AddSize(const std::string& flag, const std::string& variable,
-               std::int64_t& bytes, const std::string& description) {
-    app_.add_option(flag, bytes, description)
+  CLI::Option* AddSize(const std::string& flag, const std::string& variable,
+                       std::int64_t& bytes, const std::string& description) {
+    return app_.add_option(flag, bytes, description)
         ->transform(CLI::AsSizeValue(true).description(""))
         ->default_str(SizeText(bytes))
         ->envname(variable)
@@ -257,11 +356,27 @@ class Flags {
         {"ms", 0.001}, {"s", 1}, {"m", 60}, {"h", 3600}};
     app_.add_option(flag, seconds, description)
         ->transform(CLI::AsNumberWithUnit(units).description(""))
-        ->check(CLI::Validator(&CheckNotNegative, ""))
+        ->check(AtLeast(0))
         ->default_str(default_text)
         ->envname(variable)
         ->type_name("DURATION")
         ->group("Lifetime");
+  }
+
+  void AddConfiguration() {
+    app_.add_option("--config", config_path_, "Read the rest from this file")
+        ->envname("BN_CONFIG")
+        ->type_name("FILE")
+        ->group(kCommandLineGroup);
+    app_.add_flag("--check-config", check_config_,
+                  "Only say what is wrong with flags, variables, file")
+        ->group(kCommandLineGroup);
+    app_.add_flag("--print-config", print_config_,
+                  "Only print what is in force, and where from")
+        ->group(kCommandLineGroup);
+    app_.add_flag("--print-config-table", print_table_,
+                  "Only print the flags as a table in Markdown")
+        ->group(kCommandLineGroup);
   }
 
   Options& options_;
@@ -271,7 +386,12 @@ class Flags {
   std::string store_ = "sqlite";
   std::string durability_ = "full";
   std::string log_format_ = "human";
+  std::string config_path_;
+  bool check_config_ = false;
+  bool print_config_ = false;
+  bool print_table_ = false;
   CLI::App app_{kDescription, "batchnormd"};
+  Configuration configuration_{app_};
 };
 
 }  // namespace

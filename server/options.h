@@ -15,7 +15,8 @@ namespace batchnorm {
 struct Options {
   rpc::ServerOptions server;
   StorageOptions storage;
-  std::string port_file;  // empty: none
+  std::string port_file;       // empty: none
+  std::string metrics_listen;  // HOST:PORT; empty: nowhere
   absl::Duration drain = absl::Seconds(5);
   LogFormat log_format = LogFormat::kHuman;
   std::string log_level = "info";

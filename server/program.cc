@@ -17,7 +17,9 @@
 #include "absl/strings/str_join.h"
 #include "server/allocator.h"
 #include "server/logging.h"
+#include "server/observation.h"
 #include "server/options.h"
+#include "server/rpc/access_control.h"
 #include "server/rpc/server.h"
 #include "server/session_place.h"
 #include "spdlog/spdlog.h"
@@ -84,17 +86,38 @@ void DrainAfterSignal(const Options& options, const SessionPlace& place,
   spdlog::info("stopped after {} calls", server.counters().calls);
 }
 
+void WarnOfUnsafeSettings(const Options& options) {
+  for (const std::string& unsafe :
+       rpc::UnsafeSettings(options.server.access, options.server.listen)) {
+    spdlog::warn("unsafe: {}", unsafe);
+  }
+  if (!options.storage.in_memory &&
+      options.storage.durability == storage::Durability::kOff) {
+    spdlog::warn(
+        "unsafe: --durability off: a power failure may damage every session");
+  }
+}
+
 int Run(Options options, const Hooks& hooks) {
+  WarnOfUnsafeSettings(options);
   auto place = SessionPlace::Open(options.storage, hooks.wrap_store);
   if (!place.ok()) return Refuse(place.status());
   options.server.store = (*place)->store();
   options.server.on_turn = hooks.on_turn;
+  auto observation = Observation::Start(options.metrics_listen);
+  if (!observation.ok()) return Refuse(observation.status());
+  options.server.on_answered = (*observation)->observer();
   absl::StatusOr<std::unique_ptr<rpc::Server>> server =
       rpc::Server::Start(options.server);
   if (!server.ok()) return Refuse(server.status());
   spdlog::info("batchnormd " BN_VERSION " serves on {}",
                absl::StrJoin((*server)->addresses(), ", "));
   spdlog::info("{}", (*place)->promise());
+  if (!options.metrics_listen.empty()) {
+    spdlog::info("metrics on http://{}/metrics",
+                 (*observation)->metrics_address());
+  }
+  const Observation::Watch watch(**observation, **server);
   if (!options.port_file.empty() &&
       !WriteLines(options.port_file, (*server)->addresses())) {
     return Refuse(absl::InvalidArgumentError(

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cstdlib>
 
 #include "absl/strings/numbers.h"
 #include "absl/time/time.h"
@@ -30,6 +31,23 @@ absl::StatusOr<absl::Duration> ParseTimeout(const std::string& text) {
                    "for example --timeout 90s"});
 }
 
+void AddFile(CLI::App& app, const std::string& flag, std::string& path,
+             const std::string& description) {
+  app.add_option(flag, path, description)
+      ->envname(EnvironmentName(flag))
+      ->type_name("FILE");
+}
+
+absl::StatusOr<client::Credentials> ReadCredentials(
+    const GlobalOptions& options) {
+  auto read = client::ReadCredentials(options.credentials);
+  if (read.ok()) return read;
+  return ToStatus({std::string(read.status().message()),
+                   "--tls-ca, --tls-cert, --tls-key and --token-file, or BN_*, "
+                   "name files that say who calls whom",
+                   ""});
+}
+
 }  // namespace
 
 std::string EnvironmentName(const std::string& option) {
@@ -54,6 +72,13 @@ void AddGlobalOptions(CLI::App& app, GlobalOptions& options) {
       ->envname(EnvironmentName("--format"))
       ->check(CLI::IsMember({"table", "json", "csv"}))
       ->capture_default_str();
+  AddFile(app, "--tls-ca", options.credentials.ca,
+          "encrypt: PEM certificates that vouch for the server");
+  AddFile(app, "--tls-cert", options.credentials.certificate,
+          "your certificate, for servers that ask for one");
+  AddFile(app, "--tls-key", options.credentials.key, "its key");
+  AddFile(app, "--token-file", options.credentials.token,
+          "a file with your token, for servers that ask for one");
 }
 
 CLI::App* AddSubcommand(CLI::App& app, const std::string& name,
@@ -71,8 +96,14 @@ absl::StatusOr<client::Client> Connect(const GlobalOptions& options,
                                        Patience patience) {
   const auto timeout = ParseTimeout(options.timeout);
   if (!timeout.ok()) return timeout.status();
+  auto credentials = ReadCredentials(options);
+  if (!credentials.ok()) return credentials.status();
   client::ConnectionOptions connection;
   connection.target = options.server;
+  connection.credentials = *std::move(credentials);
+  if (const char* const trace = std::getenv("TRACEPARENT")) {
+    connection.traceparent = trace;
+  }
   connection.timeout = *timeout;
   connection.retry.total_timeout = *timeout;
   connection.retry.max_attempts =

@@ -18,6 +18,7 @@ struct GlobalOptions {
   std::string server = "localhost:50051";
   std::string timeout = "60s";
   std::string format = "table";
+  client::CredentialFiles credentials;
 };
 
 // Does a command's work and returns its exit code, or what went wrong.
@@ -45,7 +46,8 @@ std::string EnvironmentName(const std::string& option);
 // Whether a call outlives a server that is away for some seconds.
 enum class Patience : std::uint8_t { kShort, kLong };
 
-// A diagnosis if --timeout is not a length of time above 0.
+// A diagnosis if --timeout is not a length of time above 0, or the files of
+// --tls-ca and so on are of no use.
 absl::StatusOr<client::Client> Connect(const GlobalOptions& options,
                                        Patience patience = Patience::kShort);
 

@@ -80,6 +80,8 @@ int ReportUnprinted() {
 
 int RunCommandLine(int argc, const char* const* argv) {
   ExitOnInterrupt();
+  // What gRPC says about itself concerns its developers; users get errors.
+  setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
   CLI::App app(kDescription, "bn");
   app.formatter(std::make_shared<HelpFormat>());
   GlobalOptions global;

@@ -4,7 +4,9 @@
 
 #include <string_view>
 
+#include "absl/strings/match.h"
 #include "client/error.h"
+#include "proto/wire/code_name.h"
 
 namespace batchnorm::cli {
 namespace {
@@ -83,32 +85,17 @@ constexpr Advice kAdvice[] = {
     {"STEP_MOVED", "`bn session show NAME` shows the last step"},
     {"GROUP_CHANGED", "`bn session show NAME` shows its world size"},
     {"BAD_RANK", "`bn session show NAME` shows its world size"},
+    {"TOKEN_MISSING",
+     "name a file with your token: --token-file or "
+     "BN_TOKEN_FILE"},
+    {"TOKEN_WRONG", "ask the server's operator for a token"},
+    {"TOKEN_EXPIRED", "ask the server's operator for a new token"},
+    {"TOKEN_IN_PLAINTEXT",
+     "encrypt: --tls-ca names the certificates that vouch for the server"},
+    {"CERTIFICATE_NAMES_NO_TENANT",
+     "ask the server's operator for a certificate with a tenant's name"},
     {"MISSING_INPUT", "`bn eval --help` shows which results need which inputs"},
 };
-
-std::string_view CodeName(absl::StatusCode code) {
-  constexpr std::string_view kNames[] = {
-      "OK",
-      "CANCELLED",
-      "UNKNOWN",
-      "INVALID_ARGUMENT",
-      "DEADLINE_EXCEEDED",
-      "NOT_FOUND",
-      "ALREADY_EXISTS",
-      "PERMISSION_DENIED",
-      "RESOURCE_EXHAUSTED",
-      "FAILED_PRECONDITION",
-      "ABORTED",
-      "OUT_OF_RANGE",
-      "UNIMPLEMENTED",
-      "INTERNAL",
-      "UNAVAILABLE",
-      "DATA_LOSS",
-      "UNAUTHENTICATED",
-  };
-  const auto index = static_cast<std::size_t>(code);
-  return index < std::size(kNames) ? kNames[index] : "UNKNOWN";
-}
 
 std::string HintFor(absl::StatusCode code, std::string_view reason) {
   for (const Advice& advice : kAdvice) {
@@ -120,8 +107,26 @@ std::string HintFor(absl::StatusCode code, std::string_view reason) {
   return "";
 }
 
+// Somebody is there, but one of the two does not trust the other, or does not
+// encrypt.
+Diagnosis NotTrusted(const absl::Status& status, const std::string& server) {
+  return {fmt::format("no encrypted connection to {} (UNAVAILABLE)", server),
+          std::string(status.message()),
+          "--tls-ca names certificates that vouch for the server, --tls-cert "
+          "and --tls-key yours; leave them out if it does not encrypt"};
+}
+
 // The transport's own failure: nobody answered.
 Diagnosis Unreachable(const absl::Status& status, const std::string& server) {
+  if (absl::StrContains(status.message(), "handshake failed")) {
+    return NotTrusted(status, server);
+  }
+  if (absl::StrContains(status.message(), "Socket closed")) {
+    return {fmt::format("no answer from {} (UNAVAILABLE)", server),
+            std::string(status.message()),
+            "if the server encrypts, name certificates that vouch for it: "
+            "--tls-ca; else see whether it still runs: `bn health`"};
+  }
   return {fmt::format("no server at {} (UNAVAILABLE)", server),
           std::string(status.message()),
           "start one with `batchnormd`, or name it with --server or BN_SERVER"};
@@ -147,8 +152,9 @@ Diagnosis Explain(const absl::Status& status, const std::string& server) {
   if (status.code() == absl::StatusCode::kUnavailable && reason.empty()) {
     return Unreachable(status, server);
   }
-  const std::string name = fmt::format("{}{}{}", CodeName(status.code()),
-                                       reason.empty() ? "" : " ", reason);
+  const std::string name =
+      fmt::format("{}{}{}", wire::CodeName(static_cast<int>(status.code())),
+                  reason.empty() ? "" : " ", reason);
   return {fmt::format("{} ({})", std::string(status.message()), name),
           WhyOf(status), HintFor(status.code(), reason)};
 }

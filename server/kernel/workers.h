@@ -11,6 +11,7 @@
 #define BATCHNORMD_SERVER_KERNEL_WORKERS_H_
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
@@ -33,6 +34,26 @@ class Workers {
   static Workers& Inline();
 
   int threads() const { return static_cast<int>(threads_.size()) + 1; }
+
+  // While one exists, its thread's time counts as work.
+  class Timer {
+   public:
+    explicit Timer(Workers& workers)
+        : workers_(workers), begin_(std::chrono::steady_clock::now()) {}
+    ~Timer() {
+      workers_.worked_ += (std::chrono::steady_clock::now() - begin_).count();
+    }
+    Timer(const Timer&) = delete;
+    Timer& operator=(const Timer&) = delete;
+
+   private:
+    Workers& workers_;
+    const std::chrono::steady_clock::time_point begin_;
+  };
+  // How long callers have worked, all together.
+  std::chrono::steady_clock::duration worked() const {
+    return std::chrono::steady_clock::duration(worked_.load());
+  }
 
   // Calls task(i) once for every i in [0, tasks), in any order, from several
   // threads, and returns when all have ended. Tasks must not call Run.
@@ -58,6 +79,7 @@ class Workers {
   std::atomic<int> busy_ = 0;                  // threads that may call *task_
   std::atomic<std::uint64_t> generation_ = 0;  // counts calls of Run
   std::atomic<std::int64_t> next_ = 0;
+  std::atomic<std::chrono::steady_clock::rep> worked_ = 0;
   std::vector<std::thread> threads_;
 };
 

@@ -3,9 +3,9 @@
 #include <chrono>
 
 #include "absl/time/clock.h"
+#include "proto/wire/code_name.h"
 #include "server/rpc/error_mapping.h"
 #include "server/session/error.h"
-#include "spdlog/spdlog.h"
 
 namespace batchnorm::rpc {
 void Call::Post(const Method& method, const CallFloor& floor) {
@@ -31,10 +31,13 @@ void Call::OnReceived(bool ok) {
   received_at_ = absl::Now();
   request_bytes_ = static_cast<std::int64_t>(request_.Length());
   const bool may_be_served = floor_.census.Receive();
-  if (const absl::Status admitted = Admit(may_be_served); !admitted.ok()) {
-    method_.refused(request_, admitted);
-    request_.Clear();
-    Fail(admitted);
+  if (!may_be_served) {
+    Refuse(session::ServerDraining());
+  } else if (const absl::Status known = Identify(); !known.ok()) {
+    Refuse(known);
+  } else if (const absl::Status admitted = Admit(); !admitted.ok()) {
+    method_.refused(tenant_, request_, admitted);
+    Refuse(admitted);
   } else if (!method_.carries_tensors) {
     floor_.session_pool.Run([this] { Answer(); });
   } else {
@@ -45,12 +48,24 @@ void Call::OnReceived(bool ok) {
   }
 }
 
-absl::Status Call::Admit(bool may_be_served) {
-  if (!may_be_served) return session::ServerDraining();
+absl::Status Call::Identify() {
+  absl::StatusOr<std::string> tenant = floor_.access.TenantOf(context_);
+  if (!tenant.ok()) return tenant.status();
+  tenant_ = *std::move(tenant);
+  return absl::OkStatus();
+}
+
+absl::Status Call::Admit() {
   if (!method_.carries_tensors) return absl::OkStatus();
   absl::Status admitted = floor_.budget.Acquire(request_bytes_);
   if (admitted.ok()) admitted_bytes_ = request_bytes_;
   return admitted;
+}
+
+// What was not parsed need not be held until gRPC has told the caller.
+void Call::Refuse(const absl::Status& why) {
+  request_.Clear();
+  Fail(why);
 }
 
 void Call::Answer() {
@@ -75,14 +90,14 @@ void Call::AddTrailer(const std::string& key, const std::string& value) {
 }
 
 void Call::Finish(const grpc::ByteBuffer& reply) {
-  Log(grpc::Status::OK);
+  Record(grpc::Status::OK, reply.Length());
   writer_.Finish(reply, grpc::Status::OK, &finished_);
   Release();
 }
 
 void Call::Fail(const absl::Status& status) {
   const grpc::Status sent = ToGrpcStatus(status);
-  Log(sent);
+  Record(sent, 0);
   writer_.FinishWithError(sent, &finished_);
   Release();
 }
@@ -104,12 +119,15 @@ void Call::Release() {
   if (holders_.fetch_sub(1) == 1) delete this;
 }
 
-void Call::Log(const grpc::Status& status) const {
-  spdlog::debug("{} code {} in {:.3f} ms, {} bytes of request{}{}",
-                method_.name, static_cast<int>(status.error_code()),
-                absl::ToDoubleMilliseconds(absl::Now() - received_at_),
-                request_bytes_, status.ok() ? "" : ": ",
-                status.error_message());
+void Call::Record(const grpc::Status& status, std::size_t reply_bytes) const {
+  floor_.on_answered({.method = method_.name,
+                      .code = wire::CodeName(status.error_code()),
+                      .error = status.error_message(),
+                      .duration = absl::Now() - received_at_,
+                      .request_bytes = request_bytes_,
+                      .reply_bytes = static_cast<std::int64_t>(reply_bytes),
+                      .tenant = tenant_,
+                      .traceparent = TraceparentOf(context_)});
 }
 
 }  // namespace batchnorm::rpc

@@ -3,9 +3,10 @@
 // Bytes in, bytes out: unary_call.h adds the messages. The life of a call:
 //
 //   Post      asks gRPC for the next call of a method
-//   received  (completion-queue thread) posts the next one, admits this one by
-//             its bytes, and hands it to a pool: tensor calls to the one that
-//             computes, session calls to the one that may wait for the store
+//   received  (completion-queue thread) posts the next one, finds out whose
+//             this one is, admits it by its bytes, and hands it to a pool:
+//             tensor calls to the one that computes, session calls to the one
+//             that may wait for the store
 //   answer    parses, works, and ends in Finish or Fail, on any thread
 //   finished  (completion-queue thread) gives the bytes back and is gone
 //
@@ -26,8 +27,10 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "server/rpc/access_control.h"
 #include "server/rpc/byte_budget.h"
 #include "server/rpc/call_census.h"
+#include "server/rpc/call_record.h"
 #include "server/rpc/event.h"
 #include "server/rpc/thread_pool.h"
 
@@ -48,20 +51,24 @@ struct Method {
   // Leads to exactly one Finish or Fail, now or later, on any thread. The bytes
   // are the call's; it is gone when it is answered.
   std::function<void(Call&, grpc::ByteBuffer&)> answer;
-  // Told of a call that was not admitted: others may wait for it. Not to keep
-  // its caller waiting, so nothing that waits may be done here.
-  std::function<void(const grpc::ByteBuffer&, const absl::Status&)> refused =
-      [](const grpc::ByteBuffer&, const absl::Status&) {};
+  // Told of a tenant's call that was not admitted: others may wait for it. Not
+  // to keep its caller waiting, so nothing that waits may be done here.
+  std::function<void(const std::string& tenant, const grpc::ByteBuffer&,
+                     const absl::Status&)>
+      refused = [](const std::string&, const grpc::ByteBuffer&,
+                   const absl::Status&) {};
 };
 
 // What all calls of one completion queue share. Outlives them.
 struct CallFloor {
   grpc::ServerCompletionQueue& queue;
+  const AccessControl& access;
   ThreadPool& compute_pool;
   ThreadPool& session_pool;
   ByteBudget& budget;
   CallCensus& census;
   const std::function<void()>& on_turn;  // before a tensor call is answered
+  const CallObserver& on_answered;
 };
 
 // Owns itself from Post until three have let it go: whoever answered it, and
@@ -69,6 +76,9 @@ struct CallFloor {
 class Call {
  public:
   static void Post(const Method& method, const CallFloor& floor);
+
+  // Whose call it is.
+  const std::string& tenant() const { return tenant_; }
 
   // Before Finish or Fail, by the thread that calls it.
   void AddTrailer(const std::string& key, const std::string& value);
@@ -86,10 +96,12 @@ class Call {
   void OnFinished();  // the answer is on its way
   void Release();
 
-  absl::Status Admit(bool may_be_served);
+  absl::Status Identify();
+  absl::Status Admit();
+  void Refuse(const absl::Status& why);
   void Answer();
   absl::Status CheckAlive() const;
-  void Log(const grpc::Status& status) const;
+  void Record(const grpc::Status& status, std::size_t reply_bytes) const;
 
   const Method& method_;
   const CallFloor& floor_;
@@ -97,6 +109,7 @@ class Call {
   grpc::ByteBuffer request_;
   RawReplyWriter writer_;
 
+  std::string tenant_;
   absl::Time received_at_;
   std::int64_t request_bytes_ = 0;
   std::int64_t admitted_bytes_ = 0;

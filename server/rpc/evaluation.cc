@@ -149,6 +149,7 @@ absl::StatusOr<EvaluationResult> Evaluate(const EvaluationCall& call,
                                           kernel::Workers& workers) {
   const absl::StatusOr<EvaluationInputs> inputs = ReadInputs(call, limits);
   if (!inputs.ok()) return inputs.status();
+  const kernel::Workers::Timer timer(workers);
   if (call.mode == session::Mode::kTrain) return Train(*inputs, workers);
   return Infer(*inputs, workers);
 }

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "absl/time/clock.h"
+#include "proto/wire/code_name.h"
 #include "server/rpc/error_mapping.h"
 #include "server/rpc/message_bytes.h"
 #include "server/session/error.h"
@@ -29,7 +31,11 @@ void JoinCall::OnReceived(bool ok) {
     return;
   }
   Post(method_, floor_);
+  received_at_ = absl::Now();
   if (!floor_.census.Receive()) return End(session::ServerDraining());
+  absl::StatusOr<std::string> tenant = floor_.access.TenantOf(context_);
+  if (!tenant.ok()) return End(tenant.status());
+  tenant_ = *std::move(tenant);
   floor_.session_pool.Run([call = shared_from_this()] { call->Join(); });
 }
 
@@ -42,7 +48,7 @@ void JoinCall::Join() {
 
 absl::Status JoinCall::TryJoin(const v1::JoinRequest& request) {
   const absl::StatusOr<std::shared_ptr<session::Session>> session =
-      method_.registry.Find(request.session());
+      method_.registry.Of(tenant_).Find(request.session());
   if (!session.ok()) return session.status();
   const absl::StatusOr<std::uint64_t> ticket =
       (*session)->Join(request.rank(), request.job(), request.writer_token(),
@@ -85,13 +91,26 @@ void JoinCall::Send() {
   if (is_writing_ || is_finishing_) return;
   if (end_.has_value()) {
     is_finishing_ = true;
-    stream_.Finish(ToGrpcStatus(*end_), &finished_);
+    const grpc::Status sent = ToGrpcStatus(*end_);
+    Record(sent);
+    stream_.Finish(sent, &finished_);
   } else if (next_.has_value()) {
     const absl::StatusOr<grpc::ByteBuffer> bytes = Serialize(*next_);
     next_.reset();
     is_writing_ = true;
     stream_.Write(*bytes, &written_);
   }
+}
+
+void JoinCall::Record(const grpc::Status& status) const {
+  floor_.on_answered(
+      {.method = "Join",
+       .code = wire::CodeName(status.error_code()),
+       .error = status.error_message(),
+       .duration = absl::Now() - received_at_,
+       .request_bytes = static_cast<std::int64_t>(request_.Length()),
+       .tenant = tenant_,
+       .traceparent = TraceparentOf(context_)});
 }
 
 void JoinCall::OnWritten(bool /*ok*/) {

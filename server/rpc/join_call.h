@@ -19,6 +19,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <string>
 
 #include "absl/status/status.h"
 #include "batchnorm/v1/batch_norm_service.pb.h"
@@ -63,6 +64,7 @@ class JoinCall : public std::enable_shared_from_this<JoinCall> {
   void End(const absl::Status& status);
   // REQUIRES: mutex_ is held.
   void Send();
+  void Record(const grpc::Status& status) const;
   void Forget();
 
   const JoinMethod& method_;
@@ -70,6 +72,8 @@ class JoinCall : public std::enable_shared_from_this<JoinCall> {
   grpc::ServerContext context_;
   grpc::ByteBuffer request_;
   RawReplyStream stream_;
+  std::string tenant_;
+  absl::Time received_at_;
 
   std::mutex mutex_;
   // Guarded by mutex_.

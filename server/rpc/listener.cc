@@ -1,6 +1,6 @@
 #include "server/rpc/listener.h"
 
-#include <grpcpp/security/server_credentials.h>
+#include <arpa/inet.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -17,12 +17,15 @@ namespace {
 
 constexpr std::string_view kUnixPrefix = "unix:";
 
-bool IsUnix(std::string_view address) {
-  return address.substr(0, kUnixPrefix.size()) == kUnixPrefix;
+std::string_view HostOf(std::string_view address) {
+  return address.substr(0, address.rfind(':'));
 }
 
-std::string HostOf(const std::string& address) {
-  return address.substr(0, address.rfind(':'));
+// 127.0.0.0/8.
+bool IsLoopbackNumber(const std::string& host) {
+  in_addr number{};
+  return inet_pton(AF_INET, host.c_str(), &number) == 1 &&
+         ntohl(number.s_addr) >> 24 == 127;
 }
 
 bool IsHostPort(std::string_view address) {
@@ -56,35 +59,52 @@ bool SomebodyServes(const sockaddr_un& address) {
   return connected;
 }
 
-absl::Status CheckUnix(const std::string& address) {
-  const std::optional<sockaddr_un> path =
-      UnixAddress(std::string_view(address).substr(kUnixPrefix.size()));
-  if (!path) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "expected unix:PATH with a path of 1 to ",
-        sizeof(sockaddr_un::sun_path) - 1, " bytes, got '", address, "'"));
-  }
-  if (!SomebodyServes(*path)) return absl::OkStatus();
+std::optional<sockaddr_un> UnixAddressOf(const std::string& address) {
+  return UnixAddress(std::string_view(address).substr(kUnixPrefix.size()));
+}
+
+absl::Status CheckFree(const std::string& address) {
+  if (!IsUnix(address)) return absl::OkStatus();
+  const std::optional<sockaddr_un> path = UnixAddressOf(address);
+  if (!path.has_value() || !SomebodyServes(*path)) return absl::OkStatus();
   return absl::UnavailableError(absl::StrCat("cannot listen on ", address,
                                              ": another process serves it"));
 }
 
-absl::Status CheckAddress(const std::string& address) {
-  if (IsUnix(address)) return CheckUnix(address);
+}  // namespace
+
+bool IsUnix(std::string_view address) {
+  return address.substr(0, kUnixPrefix.size()) == kUnixPrefix;
+}
+
+bool IsLoopback(std::string_view address) {
+  const std::string host(HostOf(address));
+  return host == "localhost" || host == "[::1]" || host == "::1" ||
+         IsLoopbackNumber(host);
+}
+
+absl::Status CheckForm(const std::string& address) {
+  if (IsUnix(address)) {
+    if (UnixAddressOf(address)) return absl::OkStatus();
+    return absl::InvalidArgumentError(absl::StrCat(
+        "expected unix:PATH with a path of 1 to ",
+        sizeof(sockaddr_un::sun_path) - 1, " bytes, got '", address, "'"));
+  }
   if (IsHostPort(address)) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(
       "expected HOST:PORT or unix:PATH to listen on, got '", address, "'"));
 }
 
-}  // namespace
-
-absl::Status Listeners::Add(const std::string& address,
-                            grpc::ServerBuilder& builder) {
-  absl::Status status = CheckAddress(address);
+absl::Status Listeners::Add(
+    const std::string& address,
+    const std::shared_ptr<grpc::ServerCredentials>& credentials,
+    grpc::ServerBuilder& builder) {
+  absl::Status status = CheckForm(address);
+  if (status.ok()) status = CheckFree(address);
   if (!status.ok()) return status;
-  Listener& listener = listeners_.emplace_back(Listener{.address = address});
-  builder.AddListeningPort(address, grpc::InsecureServerCredentials(),
-                           &listener.port);
+  Listener& listener = listeners_.emplace_back(
+      Listener{.address = address, .credentials = credentials});
+  builder.AddListeningPort(address, credentials, &listener.port);
   return absl::OkStatus();
 }
 
@@ -106,7 +126,8 @@ std::vector<std::string> Listeners::addresses() const {
     addresses.push_back(
         IsUnix(listener.address)
             ? listener.address
-            : absl::StrCat(HostOf(listener.address), ":", listener.port));
+            : absl::StrCat(std::string(HostOf(listener.address)), ":",
+                           listener.port));
   }
   return addresses;
 }

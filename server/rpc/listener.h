@@ -2,23 +2,35 @@
 #ifndef BATCHNORMD_SERVER_RPC_LISTENER_H_
 #define BATCHNORMD_SERVER_RPC_LISTENER_H_
 
+#include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server_builder.h>
 
 #include <deque>
+#include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
 
 namespace batchnorm::rpc {
 
+// INVALID_ARGUMENT for an address of neither form.
+absl::Status CheckForm(const std::string& address);
+
+bool IsUnix(std::string_view address);
+// Whether only this machine can reach a HOST:PORT.
+bool IsLoopback(std::string_view address);
+
 // Adds one listener an address; after BuildAndStart it knows what was bound.
-// Thread-compatible.
+// Outlives the server. Thread-compatible.
 class Listeners {
  public:
   // INVALID_ARGUMENT for an address of neither form, UNAVAILABLE for a Unix
   // socket that another process serves (gRPC would take it away silently).
-  absl::Status Add(const std::string& address, grpc::ServerBuilder& builder);
+  absl::Status Add(const std::string& address,
+                   const std::shared_ptr<grpc::ServerCredentials>& credentials,
+                   grpc::ServerBuilder& builder);
 
   // UNAVAILABLE naming the first address that is not bound.
   absl::Status CheckBound() const;
@@ -29,6 +41,8 @@ class Listeners {
  private:
   struct Listener {
     std::string address;
+    // gRPC itself does not keep them, but asks them at every handshake.
+    std::shared_ptr<grpc::ServerCredentials> credentials;
     int port = 0;  // gRPC writes it; 1 for Unix sockets
   };
 

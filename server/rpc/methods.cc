@@ -44,7 +44,8 @@ class MethodTable {
         name, request, false,
         [handler, registry = &registry_](const Request& message,
                                          const Responder<Reply>& respond) {
-          respond(handler(*registry, message));
+          session::Registry tenants = registry->Of(respond.tenant());
+          respond(handler(tenants, message));
         });
   }
 
@@ -55,7 +56,9 @@ class MethodTable {
     Add<Request, Reply>(name, request, true,
                         [handler, registry = &registry_](
                             Request message, const Responder<Reply>& respond) {
-                          handler(*registry, std::move(message), respond);
+                          session::Registry tenants =
+                              registry->Of(respond.tenant());
+                          handler(tenants, std::move(message), respond);
                         });
   }
 
@@ -86,10 +89,11 @@ class MethodTable {
 // Ranks that wait for a call that was not admitted need not wait any longer.
 void TellOfRefusals(session::Registry& registry, std::vector<Method>& methods) {
   const auto teller = [&registry](session::Phase phase) {
-    return [&registry, phase](const grpc::ByteBuffer& request,
+    return [&registry, phase](const std::string& tenant,
+                              const grpc::ByteBuffer& request,
                               const absl::Status& why) {
       const CallHeader header = ReadHeader(request, phase);
-      registry.Refuse(header.session, header.key, header.rank, why);
+      registry.Of(tenant).Refuse(header.session, header.key, header.rank, why);
     };
   };
   for (Method& method : methods) {

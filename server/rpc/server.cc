@@ -6,7 +6,6 @@
 #include <grpcpp/server_builder.h>
 
 #include <algorithm>
-#include <climits>
 #include <thread>
 #include <utility>
 
@@ -14,6 +13,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "grpc/health/v1/health.pb.h"
+#include "server/rpc/access_control.h"
 #include "server/rpc/byte_budget.h"
 #include "server/rpc/call.h"
 #include "server/rpc/call_census.h"
@@ -37,7 +37,6 @@ constexpr absl::Duration kBarrierTick = absl::Milliseconds(50);
 
 // A reply's bytes that are not payload: names, shapes, tags, lengths.
 constexpr std::int64_t kReplyFramingBytes = 4096;
-constexpr std::int64_t kMinMessageBytes = 64 << 10;
 
 // Session calls wait for the store, and what waits at once shares a commit.
 constexpr int kSessionThreads = 8;
@@ -78,13 +77,10 @@ absl::Status Check(const ServerOptions& options) {
     status.Update(
         absl::InvalidArgumentError("expected an address to listen on"));
   }
-  if (options.max_message_bytes >= INT_MAX) {
-    status.Update(absl::InvalidArgumentError(
-        absl::StrCat("max message bytes: expected less than ", INT_MAX,
-                     ", got ", options.max_message_bytes)));
-  }
   status.Update(CheckAtLeast("max message bytes", options.max_message_bytes,
                              kMinMessageBytes));
+  status.Update(CheckAtMost("max message bytes", options.max_message_bytes,
+                            kMaxMessageBytes));
   status.Update(CheckAtLeast("threads", options.threads, 0));
   status.Update(CheckAtMost("threads", options.threads, kMaxThreads));
   status.Update(CheckAtLeast("tensor threads", options.tensor_threads, 0));
@@ -199,8 +195,10 @@ void React(grpc::ServerCompletionQueue& queue) {
 
 // Members are in the order of construction: what is used by others first.
 struct Server::State {
-  explicit State(ServerOptions server_options)
+  State(ServerOptions server_options,
+        std::unique_ptr<AccessControl> access_control)
       : options(std::move(server_options)),
+        access(std::move(access_control)),
         workers(options.tensor_threads > 0 ? options.tensor_threads : Cores()),
         registry(MakeRegistryOptions()),
         budget(options.max_bytes_in_flight),
@@ -222,6 +220,7 @@ struct Server::State {
   void Stop();
 
   const ServerOptions options;
+  const std::unique_ptr<const AccessControl> access;
   kernel::Workers workers;
   session::Registry registry;
   ByteBudget budget;
@@ -246,7 +245,8 @@ absl::Status Server::State::Build() {
   Harden(options, builder);
   LimitStandardServices(builder);
   for (const std::string& address : options.listen) {
-    absl::Status added = listeners.Add(address, builder);
+    absl::Status added =
+        listeners.Add(address, access->CredentialsFor(address), builder);
     if (!added.ok()) return added;
   }
   builder.RegisterService(bound.service.get());
@@ -268,8 +268,8 @@ void Server::State::Serve() {
   session_pool = std::make_unique<ThreadPool>(kSessionThreads);
   floors.reserve(queues.size());  // calls hold references
   for (const auto& queue : queues) {
-    floors.push_back({*queue, *compute_pool, *session_pool, budget, census,
-                      options.on_turn});
+    floors.push_back({*queue, *access, *compute_pool, *session_pool, budget,
+                      census, options.on_turn, options.on_answered});
     for (const Method& method : bound.methods) {
       for (int i = 0; i < kPostedCalls; ++i) Call::Post(method, floors.back());
     }
@@ -306,8 +306,8 @@ void Server::State::Stop() {
       absl::ToChronoTime(std::min(deadline, absl::Now() + kGoodbye)));
   census.WaitUntilEmpty();
   barrier_guard.reset();
-  compute_pool.reset();
-  session_pool.reset();
+  compute_pool->Stop();
+  session_pool->Stop();
   for (const auto& queue : queues) queue->Shutdown();
   for (std::thread& thread : queue_threads) thread.join();
   queue_threads.clear();
@@ -316,7 +316,9 @@ void Server::State::Stop() {
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options) {
   if (absl::Status valid = Check(options); !valid.ok()) return valid;
-  auto state = std::make_unique<State>(std::move(options));
+  auto access = AccessControl::Start(options.access, options.listen);
+  if (!access.ok()) return access.status();
+  auto state = std::make_unique<State>(std::move(options), *std::move(access));
   if (absl::Status built = state->Build(); !built.ok()) return built;
   state->Serve();
   return std::unique_ptr<Server>(new Server(std::move(state)));
@@ -333,7 +335,15 @@ const std::vector<std::string>& Server::addresses() const {
 ServerCounters Server::counters() const {
   return {.calls = state_->census.answered(),
           .given_up = state_->census.given_up(),
-          .bytes_in_flight = state_->budget.taken()};
+          .bytes_in_flight = state_->budget.taken(),
+          .queued_tensor_calls = state_->compute_pool->waiting(),
+          .queued_session_calls = state_->session_pool->waiting(),
+          .sessions = state_->registry.session_count(),
+          .loaded_sessions = state_->registry.loaded_count(),
+          .kept_input_bytes = state_->registry.kept_input_bytes(),
+          .evicted_inputs = state_->registry.evicted_input_count(),
+          .reloads = state_->access->reloads(),
+          .kernel_time = absl::FromChrono(state_->workers.worked())};
 }
 
 void Server::Drain(absl::Duration grace) {

@@ -19,6 +19,9 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "server/access/reloaded.h"
+#include "server/rpc/access_options.h"
+#include "server/rpc/call_record.h"
 
 namespace batchnorm::storage {
 class Store;
@@ -28,9 +31,15 @@ namespace batchnorm::rpc {
 
 inline constexpr int kMaxThreads = 1024;
 
+inline constexpr std::int64_t kMinMessageBytes = 64 << 10;
+// Below the largest int, in which gRPC and protobuf count.
+inline constexpr std::int64_t kMaxMessageBytes = (std::int64_t{1} << 31) - 2;
+
 struct ServerOptions {
   // HOST:PORT (port 0: any free one) or unix:PATH, each a listener.
   std::vector<std::string> listen = {"localhost:50051"};
+  // Who may call.
+  AccessOptions access = {};
   // Threads that compute, at most kMaxThreads; 0 means one a core.
   int threads = 0;
   // Threads that share the work of one large tensor, the computing one among
@@ -52,7 +61,8 @@ struct ServerOptions {
   absl::Duration idle_ttl = absl::Hours(24);
   // How long the ranks of a group wait for each other.
   absl::Duration barrier_timeout = absl::Seconds(30);
-  // The largest message in either direction. Less than 2^31.
+  // The largest message in either direction, from kMinMessageBytes to
+  // kMaxMessageBytes.
   std::int64_t max_message_bytes = (std::int64_t{1} << 31) - (1 << 20);
   // Whether the schema can be asked for (grpcurl, buf curl).
   bool reflection = true;
@@ -61,13 +71,23 @@ struct ServerOptions {
   // Called on a computing thread when a tensor call's turn has come, before it
   // is looked at whether its caller still waits. Tests hold calls there.
   std::function<void()> on_turn = [] {};
+  // Told of each call of the service that has ended.
+  CallObserver on_answered = [](const CallRecord&) {};
 };
 
-// How much work a server has done. For log lines and tests.
+// What a server does and has done. For metrics, log lines and tests.
 struct ServerCounters {
   std::int64_t calls = 0;     // finished, whatever their outcome
   std::int64_t given_up = 0;  // by their callers: cancelled, or out of time
   std::int64_t bytes_in_flight = 0;
+  std::int64_t queued_tensor_calls = 0;  // waiting for a thread
+  std::int64_t queued_session_calls = 0;
+  std::int64_t sessions = 0;
+  std::int64_t loaded_sessions = 0;
+  std::int64_t kept_input_bytes = 0;
+  std::int64_t evicted_inputs = 0;
+  access::ReloadCounts reloads;
+  absl::Duration kernel_time;  // of all threads that answer calls
 };
 
 class Server {

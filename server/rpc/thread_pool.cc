@@ -1,5 +1,6 @@
 #include "server/rpc/thread_pool.h"
 
+#include <iterator>
 #include <utility>
 
 namespace batchnorm::rpc {
@@ -10,13 +11,16 @@ ThreadPool::ThreadPool(int threads) {
   }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { Stop(); }
+
+void ThreadPool::Stop() {
   {
     const std::lock_guard lock(mutex_);
     stopped_ = true;
   }
   changed_.notify_all();
   for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
 }
 
 void ThreadPool::Run(std::function<void()> task) {
@@ -25,6 +29,11 @@ void ThreadPool::Run(std::function<void()> task) {
     tasks_.push_back(std::move(task));
   }
   changed_.notify_one();
+}
+
+std::int64_t ThreadPool::waiting() const {
+  const std::lock_guard lock(mutex_);
+  return std::ssize(tasks_);
 }
 
 void ThreadPool::Work() {

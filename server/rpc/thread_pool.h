@@ -4,6 +4,7 @@
 #define BATCHNORMD_SERVER_RPC_THREAD_POOL_H_
 
 #include <condition_variable>
+#include <cstdint>
 #include <deque>
 #include <functional>
 #include <mutex>
@@ -17,7 +18,6 @@ class ThreadPool {
   // REQUIRES: threads >= 1.
   explicit ThreadPool(int threads);
 
-  // Runs what was given so far, then stops.
   ~ThreadPool();
 
   ThreadPool(const ThreadPool&) = delete;
@@ -25,11 +25,17 @@ class ThreadPool {
 
   void Run(std::function<void()> task);
 
+  // Runs what was given so far, then ends the threads. Not from one of them.
+  void Stop();
+
+  // Tasks that wait for a thread.
+  std::int64_t waiting() const;
+
  private:
   void Work();
   std::function<void()> Take();  // empty once stopped and nothing is left
 
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<std::function<void()>> tasks_;  // guarded by mutex_
   bool stopped_ = false;                     // guarded by mutex_

@@ -29,6 +29,8 @@ class Responder {
  public:
   explicit Responder(Call& call) : call_(&call) {}
 
+  const std::string& tenant() const { return call_->tenant(); }
+
   void AddTrailer(const std::string& key, const std::string& value) const {
     call_->AddTrailer(key, value);
   }

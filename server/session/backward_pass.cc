@@ -17,6 +17,7 @@ absl::StatusOr<KeptInput> SumResentInput(const Tensor& x,
                                          const SessionConfig& config,
                                          const TensorLimits& limits,
                                          kernel::Workers& workers) {
+  const kernel::Workers::Timer timer(workers);
   absl::StatusOr<CheckedInput> input = CheckInput(x, gamma, config, limits);
   if (!input.ok()) return input.status();
   kernel::ForwardSums sums(config.channels, x.dtype);
@@ -42,6 +43,7 @@ absl::StatusOr<BackwardResult> Differentiate(const KeptInput& input,
                                              const SessionConfig& config,
                                              const TensorLimits& limits,
                                              kernel::Workers& workers) {
+  const kernel::Workers::Timer timer(workers);
   absl::Status status = CheckGradientShape(call.dy, input.x);
   if (status.ok()) {
     status = CheckBackwardReply(input.x, config.channels, limits);

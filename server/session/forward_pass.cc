@@ -33,6 +33,7 @@ absl::StatusOr<Batch> NormalizeBatch(const ForwardCall& call,
                                      const CheckedForward& checked,
                                      const SessionConfig& config,
                                      kernel::Workers& workers) {
+  const kernel::Workers::Timer timer(workers);
   const Normalization& constants = config.normalization;
   const CheckedInput& input = checked.input;
   Batch result;
@@ -58,6 +59,7 @@ absl::StatusOr<Batch> NormalizeBatch(const ForwardCall& call,
 std::string Normalize(const Tensor& x, const CheckedForward& checked,
                       const kernel::Statistics& statistics,
                       kernel::Workers& workers) {
+  const kernel::Workers::Timer timer(workers);
   std::string y(x.view().bytes.size(), '\0');
   ApplyForward(checked.input.layout, 0, x.view(), statistics,
                checked.input.gamma, checked.beta,

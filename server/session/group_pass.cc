@@ -62,6 +62,7 @@ absl::StatusOr<ForwardShard> SumForward(ForwardCall call,
                                         const SessionConfig& config,
                                         const TensorLimits& limits,
                                         kernel::Workers& workers) {
+  const kernel::Workers::Timer timer(workers);
   absl::StatusOr<CheckedForward> checked = CheckForward(call, config, limits);
   if (!checked.ok()) return checked.status();
   kernel::ForwardSums sums(config.channels, call.x.dtype);
@@ -95,6 +96,7 @@ absl::StatusOr<ResentShard> SumResent(const BackwardCall& call, const Tensor& x,
                                       const SessionConfig& config,
                                       const TensorLimits& limits,
                                       kernel::Workers& workers) {
+  const kernel::Workers::Timer timer(workers);
   absl::StatusOr<CheckedInput> input =
       CheckInput(x, call.gamma, config, limits);
   if (!input.ok()) return input.status();
@@ -110,6 +112,7 @@ absl::StatusOr<BackwardShard> SumBackward(
     BackwardCall call, std::shared_ptr<const KeptInput> input,
     const SessionConfig& config, const TensorLimits& limits,
     kernel::Workers& workers) {
+  const kernel::Workers::Timer timer(workers);
   absl::Status status = CheckGradientShape(call.dy, input->x);
   if (status.ok()) {
     status = CheckBackwardReply(input->x, config.channels, limits);
@@ -207,6 +210,7 @@ BackwardResult DifferentiateShard(const BackwardShard& shard,
                                   const GroupStep& step,
                                   const SessionConfig& config,
                                   kernel::Workers& workers) {
+  const kernel::Workers::Timer timer(workers);
   const KeptInput& input = *shard.input;
   const kernel::Gradients& whole = step.passes.at(shard.call.pass)->gradients;
   BackwardResult result;

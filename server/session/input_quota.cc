@@ -35,6 +35,7 @@ InputQuota::Kept InputQuota::Keep(Input input,
   std::lock_guard lock(mutex_);
   while (used_bytes_ + bytes > max_bytes_) {
     entries_.front().account->evicted_count += 1;
+    ++evicted_count_;
     kept.evicted.push_back(Remove(entries_.begin()));
   }
   used_bytes_ += bytes;

@@ -67,6 +67,8 @@ class InputQuota {
   Kept Keep(Input input, std::shared_ptr<Account> account);
 
   std::int64_t used_bytes() const;
+  // Of all sessions, ever.
+  std::int64_t evicted_count() const { return evicted_count_; }
 
  private:
   struct Entry {
@@ -83,6 +85,7 @@ class InputQuota {
   Input Remove(Entries::iterator entry);
 
   const std::int64_t max_bytes_;  // constant
+  std::atomic<std::int64_t> evicted_count_ = 0;
 
   mutable std::mutex mutex_;
   // Guarded by mutex_.

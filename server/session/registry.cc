@@ -44,8 +44,8 @@ absl::Status CheckSameConfig(const Session& session,
   return MakeError(
       absl::StatusCode::kAlreadyExists,
       absl::StrCat(difference->field, ": expected ", difference->first,
-                   ", as the session ", Quoted(session.name()), " has, got ",
-                   difference->second),
+                   ", as the session ", Quoted(NameOf(session.name())),
+                   " has, got ", difference->second),
       {.reason = "CONFIG_DIFFERS", .field = difference->field});
 }
 
@@ -85,6 +85,7 @@ bool IsWhat(const Snapshot& snapshot, const ExportedSession& exported) {
 
 }  // namespace
 
+// Names here are where sessions are stored: those of all tenants.
 struct Registry::State {
   explicit State(RegistryOptions registry_options)
       : options(std::move(registry_options)),
@@ -95,6 +96,12 @@ struct Registry::State {
         count(store.Count().value_or(0)),
         committer(store, is_durable ? storage::Committer::Where::kOwnThread
                                     : storage::Committer::Where::kCaller) {}
+
+  // A rank that waits holds its session, and the session what the rank is told
+  // by.
+  ~State() { EndBarriers(); }
+
+  void EndBarriers();
 
   // Held while a name's session is created, loaded or deleted, so that it is
   // in memory once at most. Many names share a door.
@@ -151,7 +158,6 @@ absl::StatusOr<SessionPtr> Registry::State::Open(std::string_view name,
   SessionPtr session =
       mark_used ? loaded.Use(name, options.clock()) : loaded.Find(name);
   if (session != nullptr && session->StoreStatus().ok()) return session;
-  if (!CheckSessionName(name).ok()) return SessionPtr();
   const auto door = Door(name);
   return Load(name, mark_used);
 }
@@ -203,7 +209,7 @@ absl::StatusOr<Snapshot> Registry::State::Overwrite(
     std::string_view writer_token) {
   Snapshot snapshot = session.GetSnapshot(/*with_running=*/true);
   if (!replace && !IsWhat(snapshot, exported)) {
-    return SessionExists(session.name());
+    return SessionExists(NameOf(session.name()));
   }
   absl::Status same = CheckSameConfig(session, exported.config);
   if (!same.ok()) return same;
@@ -229,13 +235,13 @@ absl::Status Registry::State::Erase(std::string_view name) {
     const auto read = store.Load(name);
     if (!read.ok()) return StoreFailed(read.status(), name);
     const std::optional<storage::Row>& row = *read;
-    if (!row.has_value()) return SessionNotFound(name, "name");
+    if (!row.has_value()) return SessionNotFound(NameOf(name), "name");
     incarnation = row->version.incarnation;
   }
   const auto erased = store.Erase(name, incarnation);
   if (!erased.ok()) return StoreFailed(erased.status(), name);
   if (*erased == storage::Outcome::kConflict) {
-    return SessionNotFound(name, "name");
+    return SessionNotFound(NameOf(name), "name");
   }
   --count;
   return absl::OkStatus();
@@ -257,7 +263,7 @@ absl::StatusOr<std::vector<storage::Row>> Registry::State::ReadPage(
 
 Snapshot Registry::State::Describe(const storage::Row& row) const {
   Snapshot snapshot;
-  snapshot.name = row.key;
+  snapshot.name = NameOf(row.key);
   absl::StatusOr<RowHeader> header = DecodeHeader(row);
   snapshot.is_damaged = !header.ok();
   if (!header.ok()) return snapshot;
@@ -306,12 +312,27 @@ absl::Time SteadyNow() {
   return wall + absl::FromChrono(std::chrono::steady_clock::now() - steady);
 }
 
-Registry::Registry(RegistryOptions options)
-    : state_(std::make_unique<State>(std::move(options))) {}
+void Registry::State::EndBarriers() {
+  is_ending = true;
+  for (const SessionPtr& session : watch.Take()) {
+    session->EndBarriers(ServerDraining());
+  }
+}
 
-// A rank that waits holds its session, and the session what the rank is told
-// by.
-Registry::~Registry() { EndBarriers(); }
+Registry::Registry(RegistryOptions options)
+    : state_(std::make_shared<State>(std::move(options))) {}
+
+Registry::Registry(std::shared_ptr<State> state, std::string prefix)
+    : state_(std::move(state)), prefix_(std::move(prefix)) {}
+
+Registry Registry::Of(std::string_view tenant) const {
+  return {state_, StoredPrefix(tenant)};
+}
+
+std::optional<std::string> Registry::Stored(std::string_view name) const {
+  if (!CheckSessionName(name).ok()) return std::nullopt;
+  return absl::StrCat(prefix_, absl::string_view(name.data(), name.size()));
+}
 
 absl::StatusOr<Snapshot> Registry::Create(std::string_view name,
                                           SessionConfig config) {
@@ -320,18 +341,19 @@ absl::StatusOr<Snapshot> Registry::Create(std::string_view name,
   if (status.ok()) status = Validate(config);
   if (!status.ok()) return status;
   config = Canonical(std::move(config));
-  const auto door = state_->Door(in_force);
-  auto session = state_->Load(in_force, /*mark_used=*/true);
+  const std::string stored = prefix_ + in_force;
+  const auto door = state_->Door(stored);
+  auto session = state_->Load(stored, /*mark_used=*/true);
   if (!session.ok()) return session.status();
   if (*session == nullptr) {
     SessionRow row;
     row.header.config = config;
     row.header.is_named = !name.empty();
     row.running = InitialStatistics(config.channels);
-    session = state_->Make(in_force, std::move(row));
+    session = state_->Make(stored, std::move(row));
     if (!session.ok()) return session.status();
   }
-  state_->loaded.Use(in_force, state_->options.clock());
+  state_->loaded.Use(stored, state_->options.clock());
   status = CheckSameConfig(**session, config);
   if (!status.ok()) return status;
   Snapshot snapshot = (*session)->GetSnapshot(/*with_running=*/true);
@@ -341,9 +363,8 @@ absl::StatusOr<Snapshot> Registry::Create(std::string_view name,
 }
 
 absl::StatusOr<Snapshot> Registry::Get(std::string_view name) {
-  const auto session = state_->Open(name, /*mark_used=*/false);
+  const auto session = Open(name, /*mark_used=*/false, "name");
   if (!session.ok()) return session.status();
-  if (*session == nullptr) return SessionNotFound(name, "name");
   Snapshot snapshot = (*session)->GetSnapshot(/*with_running=*/true);
   absl::Status lasts = (*session)->AwaitLasting(snapshot.change);
   if (!lasts.ok()) return lasts;
@@ -359,12 +380,16 @@ absl::StatusOr<SessionPage> Registry::List(std::int32_t page_size,
   if (!after.ok()) return after.status();
   const auto count = static_cast<std::size_t>(*size);
   // One more than asked for tells whether there is a next page.
-  auto rows = state_->ReadPage(*after, prefix, count + 1);
+  auto rows = state_->ReadPage(after->empty() ? *after : prefix_ + *after,
+                               prefix_ + std::string(prefix), count + 1);
   if (!rows.ok()) return rows.status();
+  if (prefix_.empty()) {  // other tenants' come last
+    std::erase_if(*rows, [](const auto& row) { return HasTenant(row.key); });
+  }
   SessionPage page;
   if (rows->size() > count) {
     rows->pop_back();
-    page.next_page_token = MakePageToken(rows->back().key);
+    page.next_page_token = MakePageToken(NameOf(rows->back().key));
   }
   for (const storage::Row& row : *rows) {
     page.sessions.push_back(state_->Describe(row));
@@ -375,9 +400,8 @@ absl::StatusOr<SessionPage> Registry::List(std::int32_t page_size,
 absl::StatusOr<Snapshot> Registry::Update(std::string_view name,
                                           std::uint32_t world_size,
                                           std::uint64_t expected_step) {
-  const auto session = state_->Open(name, /*mark_used=*/true);
+  const auto session = Open(name, /*mark_used=*/true, "name");
   if (!session.ok()) return session.status();
-  if (*session == nullptr) return SessionNotFound(name, "name");
   absl::Status updated = (*session)->Update(world_size, expected_step);
   if (!updated.ok()) return updated;
   return Get(name);
@@ -387,9 +411,8 @@ absl::StatusOr<Acquired> Registry::Acquire(std::string_view name,
                                            std::uint32_t rank,
                                            std::uint64_t at_least_step,
                                            std::string_view nonce) {
-  const auto session = state_->Open(name, /*mark_used=*/true);
+  const auto session = Open(name, /*mark_used=*/true, "name");
   if (!session.ok()) return session.status();
-  if (*session == nullptr) return SessionNotFound(name, "name");
   auto acquired = (*session)->Acquire(rank, at_least_step, nonce);
   if (!acquired.ok()) return acquired;
   absl::Status lasts = (*session)->AwaitLasting(acquired->change);
@@ -417,10 +440,11 @@ absl::StatusOr<Snapshot> Registry::Import(std::string_view name,
   if (status.ok()) status = CheckSnapshot(exported);
   if (!status.ok()) return status;
   exported.config = Canonical(std::move(exported.config));
-  const auto door = state_->Door(name);
-  auto session = state_->Load(name, /*mark_used=*/true);
+  const std::string stored = prefix_ + std::string(name);
+  const auto door = state_->Door(stored);
+  auto session = state_->Load(stored, /*mark_used=*/true);
   if (absl::IsDataLoss(session.status()) && replace) {
-    status = state_->Erase(name);
+    status = state_->Erase(stored);
     if (!status.ok()) return status;
     session = SessionPtr();
   }
@@ -436,22 +460,28 @@ absl::StatusOr<Snapshot> Registry::Import(std::string_view name,
   row.header.config = std::move(exported.config);
   row.header.last_step = exported.last_step;
   row.running = std::move(exported.running);
-  session = state_->Make(name, std::move(row));
+  session = state_->Make(stored, std::move(row));
   if (!session.ok()) return session.status();
   return (*session)->GetSnapshot(/*with_running=*/true);
 }
 
 absl::Status Registry::Delete(std::string_view name) {
-  if (!CheckSessionName(name).ok()) return SessionNotFound(name, "name");
-  const auto door = state_->Door(name);
-  return state_->Erase(name);
+  const std::optional<std::string> stored = Stored(name);
+  if (!stored.has_value()) return SessionNotFound(name, "name");
+  const auto door = state_->Door(*stored);
+  return state_->Erase(*stored);
 }
 
 absl::StatusOr<std::shared_ptr<Session>> Registry::Find(std::string_view name) {
-  auto session = state_->Open(name, /*mark_used=*/true);
-  if (session.ok() && *session == nullptr) {
-    return SessionNotFound(name, "session");
-  }
+  return Open(name, /*mark_used=*/true, "session");
+}
+
+absl::StatusOr<std::shared_ptr<Session>> Registry::Open(
+    std::string_view name, bool mark_used, std::string_view field) {
+  const std::optional<std::string> stored = Stored(name);
+  if (!stored.has_value()) return SessionNotFound(name, field);
+  auto session = state_->Open(*stored, mark_used);
+  if (session.ok() && *session == nullptr) return SessionNotFound(name, field);
   return session;
 }
 
@@ -463,7 +493,9 @@ std::int64_t Registry::ExpireIdle() {
 
 void Registry::Refuse(std::string_view name, const PhaseKey& key,
                       std::uint32_t rank, const absl::Status& why) {
-  const SessionPtr session = state_->loaded.Find(name);
+  const std::optional<std::string> stored = Stored(name);
+  if (!stored.has_value()) return;
+  const SessionPtr session = state_->loaded.Find(*stored);
   if (session != nullptr) session->Refuse(key, rank, why);
 }
 
@@ -479,15 +511,18 @@ void Registry::AbortOverdueBarriers() {
   }
 }
 
-void Registry::EndBarriers() {
-  state_->is_ending = true;
-  for (const SessionPtr& session : state_->watch.Take()) {
-    session->EndBarriers(ServerDraining());
-  }
-}
+void Registry::EndBarriers() { state_->EndBarriers(); }
 
 std::int64_t Registry::session_count() const { return state_->count; }
 
 std::int64_t Registry::loaded_count() const { return state_->loaded.count(); }
+
+std::int64_t Registry::kept_input_bytes() const {
+  return state_->quota.used_bytes();
+}
+
+std::int64_t Registry::evicted_input_count() const {
+  return state_->quota.evicted_count();
+}
 
 }  // namespace batchnorm::session

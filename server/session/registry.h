@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -66,11 +67,16 @@ struct ExportedSession {
   std::uint64_t checksum = 0;  // of all the above; 0: not known
 };
 
+// One tenant's view of them: names are its own, and it sees no others'.
 class Registry {
  public:
-  // `options.store` holds what an earlier registry left there.
+  // Of the tenant without a name. `options.store` holds what an earlier
+  // registry left there.
   explicit Registry(RegistryOptions options);
-  ~Registry();
+
+  // The same sessions' registry as that tenant sees it; cheap. Limits, idle
+  // times and barriers are those of all tenants together.
+  Registry Of(std::string_view tenant) const;
 
   // Errors of these are those of the RPCs of the same names. What they return
   // lasts.
@@ -113,10 +119,21 @@ class Registry {
   std::int64_t session_count() const;
   // Those in memory.
   std::int64_t loaded_count() const;
+  std::int64_t kept_input_bytes() const;
+  std::int64_t evicted_input_count() const;  // ever
 
  private:
   struct State;
-  std::unique_ptr<State> state_;
+  Registry(std::shared_ptr<State> state, std::string prefix);
+
+  // Where it is stored; nothing for what no session can be called.
+  std::optional<std::string> Stored(std::string_view name) const;
+  absl::StatusOr<std::shared_ptr<Session>> Open(std::string_view name,
+                                                bool mark_used,
+                                                std::string_view field);
+
+  std::shared_ptr<State> state_;
+  std::string prefix_;  // of where this tenant's are stored
 };
 
 }  // namespace batchnorm::session

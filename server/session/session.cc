@@ -60,7 +60,7 @@ absl::Status Session::State::CheckLast(std::uint64_t expected_step) const {
 }
 
 absl::Status Session::State::CheckOpen() const {
-  if (closed) return SessionNotFound(name, "session");
+  if (closed) return SessionNotFound(NameOf(name), "session");
   return journal.status();
 }
 
@@ -205,7 +205,7 @@ void Session::WhenItLasts(Journal::Change change, Journal::Done done) {
     std::unique_lock lock(session->state_->mutex);
     const bool closed = session->state_->closed;
     lock.unlock();
-    done(closed ? SessionNotFound(session->name(), "session") : status);
+    done(closed ? SessionNotFound(NameOf(session->name()), "session") : status);
   };
   state_->journal.WhenItLasts(change, told);
 }
@@ -228,7 +228,7 @@ void Session::Close() {
     std::lock_guard lock(state_->mutex);
     state_->closed = true;
     records = state_->window.Clear();
-    turn = state_->EndAll(SessionNotFound(state_->name, "session"));
+    turn = state_->EndAll(SessionNotFound(NameOf(state_->name), "session"));
   }
   state_->Tell(std::move(turn.told));
   State::Tell(turn.news);
@@ -236,7 +236,7 @@ void Session::Close() {
 
 Snapshot Session::GetSnapshot(bool with_running) const {
   Snapshot snapshot;
-  snapshot.name = state_->name;
+  snapshot.name = NameOf(state_->name);
   snapshot.config = state_->Config();
   snapshot.create_time = state_->create_time;
   snapshot.kept_input_bytes = state_->account->x_bytes;

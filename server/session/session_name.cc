@@ -10,6 +10,7 @@ namespace batchnorm::session {
 namespace {
 
 constexpr std::size_t kLongestName = 128;
+constexpr char kTenantMark = '~';  // the last of ASCII
 
 bool MayBeginSegment(char c) {
   return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '_' ||
@@ -35,6 +36,19 @@ bool IsName(std::string_view name) {
 }
 
 }  // namespace
+
+std::string StoredPrefix(std::string_view tenant) {
+  if (tenant.empty()) return "";
+  return kTenantMark + std::string(tenant) + '/';
+}
+
+std::string_view NameOf(std::string_view stored) {
+  return HasTenant(stored) ? stored.substr(stored.find('/') + 1) : stored;
+}
+
+bool HasTenant(std::string_view stored) {
+  return !stored.empty() && stored.front() == kTenantMark;
+}
 
 absl::Status CheckSessionName(std::string_view name) {
   if (name.size() > kLongestName) {

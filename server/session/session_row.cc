@@ -10,6 +10,7 @@
 #include "server/session/error.h"
 #include "server/session/group_row.h"
 #include "server/session/row_bytes.h"
+#include "server/session/session_name.h"
 #include "server/session/text.h"
 
 namespace batchnorm::session {
@@ -99,7 +100,7 @@ absl::StatusOr<std::string_view> Unsealed(std::string_view name,
   const auto format = static_cast<std::uint8_t>(bytes.front());
   if (format > newest) {
     return MakeError(absl::StatusCode::kFailedPrecondition,
-                     absl::StrCat("the session ", Quoted(name),
+                     absl::StrCat("the session ", Quoted(NameOf(name)),
                                   " was stored by a newer version"),
                      {.reason = "NEWER_FORMAT"});
   }
@@ -349,11 +350,12 @@ absl::StatusOr<SessionRow> DecodeRow(const storage::Row& row) {
 }
 
 absl::Status SessionDamaged(std::string_view name) {
-  return MakeError(absl::StatusCode::kDataLoss,
-                   absl::StrCat("what is stored of the session ", Quoted(name),
-                                " is damaged; other sessions are not affected"),
-                   {.reason = "SESSION_DAMAGED",
-                    .metadata = {{"session", std::string(name)}}});
+  return MakeError(
+      absl::StatusCode::kDataLoss,
+      absl::StrCat("what is stored of the session ", Quoted(NameOf(name)),
+                   " is damaged; other sessions are not affected"),
+      {.reason = "SESSION_DAMAGED",
+       .metadata = {{"session", std::string(NameOf(name))}}});
 }
 
 std::uint64_t SnapshotChecksum(const SessionConfig& config,

@@ -16,14 +16,16 @@ RULES = {
     "proto/wire": ([], [GENERATED, GRPC]),
     "server/kernel": ([], [r"Eigen/.*", r"hwy/.*"]),
     "server/storage": ([], [r"absl/.*", r"sqlite3\.h"]),
+    "server/access": ([], [r"absl/.*", r"openssl/.*"]),
+    "server/admin": ([], [r"absl/.*", r"prometheus/.*"]),
     "server/session": (["server/kernel", "server/storage"], [r"absl/.*", r"xxhash\.h"]),
     "server/rpc": (
-        ["server/session", "server/kernel", "proto/wire"],
+        ["server/access", "server/session", "server/kernel", "proto/wire"],
         [GENERATED, GRPC, r"absl/.*", r"spdlog/.*"],
     ),
     "server": (
-        ["server/rpc", "server/session", "server/storage"],
-        [r"absl/.*", r"spdlog/.*", r"CLI/.*", r"nlohmann/.*"],
+        ["server/admin", "server/rpc", "server/session", "server/storage"],
+        [r"absl/.*", r"spdlog/.*", r"CLI/.*", r"nlohmann/.*", r"toml\+\+/.*"],
     ),
     # A rank whose tensors stay where they are sums and applies by the kernel.
     "client": (["proto/wire", "server/kernel"], [GENERATED, GRPC, r"absl/.*", r"gmock/.*"]),
@@ -36,7 +38,7 @@ RULES = {
 RULES["proto/wire"][1].append(r"absl/.*")
 
 STANDARD = re.compile(
-    r"[a-z_0-9]+|(std[a-z]+|signal|unistd|fcntl|errno|limits|time|pthread|malloc)\.h"
+    r"[a-z_0-9]+|(std[a-z]+|arpa/inet|signal|unistd|fcntl|errno|limits|time|pthread|malloc)\.h"
     r"|sys/[a-z]+\.h|[a-z]+intrin\.h|cpuid\.h"
 )
 # The server takes calls from completion queues: gRPC's callback API sleeps for up

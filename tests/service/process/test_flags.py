@@ -34,17 +34,17 @@ def test_version_names_the_program(bin_dir):
 
 @pytest.mark.parametrize("flags, text", [
     (["--no-such-flag"], "--no-such-flag"),
-    (["--threads", "-1"], "at least 0, got -1"),
+    (["--threads", "-1"], "from 0 to 1024, got -1"),
     (["--threads", "many"], "many"),
     (["--threads", "1000000"], "1024"),
-    (["--tensor-threads", "-1"], "at least 0, got -1"),
+    (["--tensor-threads", "-1"], "from 0 to 1024, got -1"),
     (["--tensor-threads", "1000000"], "1024"),
     (["--max-tensor-bytes", "5XB"], "--max-tensor-bytes"),
     (["--idle-ttl", "3fortnights"], "--idle-ttl"),
     (["--drain-seconds", "-1s"], "--drain-seconds"),
     (["--log-format", "xml"], "--log-format"),
     (["--listen", "nowhere"], "'nowhere'"),
-    (["--max-message-bytes", "2GiB"], "2147483647"),
+    (["--max-message-bytes", "2GiB"], "to 2147483646"),
     (["--listen", "localhost:0", "--port-file", "/no/such/folder/f"],
      "/no/such/folder/f"),
 ])

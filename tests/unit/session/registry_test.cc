@@ -334,5 +334,79 @@ TEST(SteadyNowTest, IsTheTimeOfDayAndNeverGoesBack) {
   }
 }
 
+TEST_F(RegistryTest, TenantsHaveNamesOfTheirOwn) {
+  Registry a = registry_.Of("a");
+  Registry b = registry_.Of("b");
+  CreateAll({"bn"});
+  ASSERT_THAT(a.Create("bn", Config(2)), IsOk());
+  ASSERT_THAT(b.Create("bn", Config(3)), IsOk());
+  ASSERT_THAT(Forward(**a.Find("bn"), Train(1, x_)), IsOk());
+  EXPECT_EQ(a.Get("bn")->last_step, 1U);
+  EXPECT_EQ(registry_.Get("bn")->last_step, 0U);
+  EXPECT_EQ(b.Get("bn")->config.channels, 3);
+  EXPECT_EQ(registry_.session_count(), 3);
+  EXPECT_THAT(a.Delete("bn"), IsOk());
+  EXPECT_THAT(registry_.Get("bn"), IsOk());
+  EXPECT_THAT(b.Get("bn"), IsOk());
+}
+
+TEST_F(RegistryTest, ATenantSeesNoOtherTenantsSessions) {
+  Registry a = registry_.Of("a");
+  Registry ab = registry_.Of("ab");
+  CreateAll({"mine", "zz"});
+  ASSERT_THAT(a.Create("one", Config(2)), IsOk());
+  ASSERT_THAT(ab.Create("two", Config(2)), IsOk());
+  EXPECT_THAT(NamesOf(*registry_.List(10, "", "")), ElementsAre("mine", "zz"));
+  EXPECT_THAT(NamesOf(*a.List(10, "", "")), ElementsAre("one"));
+  EXPECT_THAT(NamesOf(*ab.List(10, "", "")), ElementsAre("two"));
+  const absl::Status nobody = registry_.Get("never").status();
+  for (const char* const name : {"one", "~a/one", "a/one"}) {
+    EXPECT_EQ(registry_.Get(name).status().code(), Code::kNotFound) << name;
+    EXPECT_EQ(ab.Get(name).status().code(), Code::kNotFound) << name;
+    EXPECT_EQ(registry_.Find(name).status().code(), Code::kNotFound) << name;
+    EXPECT_EQ(registry_.Delete(name).code(), Code::kNotFound) << name;
+  }
+  EXPECT_THAT(NamesOf(*registry_.List(10, "", "~a/")), ElementsAre());
+}
+
+TEST_F(RegistryTest, APageBeginsAfterTheOneBeforeForEachTenant) {
+  Registry a = registry_.Of("a");
+  for (const char* const name : {"x", "y"}) {
+    ASSERT_THAT(a.Create(name, Config(2)), IsOk());
+    CreateAll({name});
+  }
+  for (Registry* const tenant : {&registry_, &a}) {
+    const auto first = tenant->List(1, "", "");
+    EXPECT_THAT(NamesOf(*first), ElementsAre("x"));
+    const auto second = tenant->List(1, first->next_page_token, "");
+    EXPECT_THAT(NamesOf(*second), ElementsAre("y"));
+    EXPECT_EQ(second->next_page_token, "");
+  }
+}
+
+TEST_F(RegistryTest, ErrorsTellATenantsCallerOnlyTheSessionsName) {
+  Registry a = registry_.Of("secret-tenant");
+  ASSERT_THAT(a.Create("bn", Config(2)), IsOk());
+  const auto session = a.Find("bn");
+  ASSERT_THAT(session, IsOk());
+  std::vector<absl::Status> told = {a.Create("bn", Config(3)).status(),
+                                    a.Get("other").status()};
+  ASSERT_THAT(a.Delete("bn"), IsOk());
+  told.push_back(Forward(**session, Train(1, x_)).status());
+  for (const absl::Status& status : told) {
+    EXPECT_FALSE(status.ok());
+    EXPECT_EQ(status.ToString().find("secret-tenant"), std::string::npos)
+        << status;
+  }
+}
+
+TEST_F(RegistryTest, IdleSessionsOfAllTenantsAreForgotten) {
+  ASSERT_THAT(registry_.Of("a").Create("bn", Config(2)), IsOk());
+  CreateAll({"bn"});
+  now_ += absl::Hours(2);
+  EXPECT_EQ(registry_.ExpireIdle(), 2);
+  EXPECT_EQ(registry_.session_count(), 0);
+}
+
 }  // namespace
 }  // namespace batchnorm::session

@@ -3,7 +3,7 @@
 #
 #   docker build -t batchnormd .                    # or podman
 #   buildah bud --format docker -t batchnormd .     # OCI has no HEALTHCHECK
-ARG DEBIAN=docker.io/library/debian:bookworm-slim
+ARG DEBIAN=debian:bookworm-slim
 
 FROM ${DEBIAN} AS build
 WORKDIR /source

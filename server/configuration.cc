@@ -85,7 +85,8 @@ std::string TomlValue(const CLI::Option& option, const std::string& text) {
   double number = 0;
   const bool is_bare =
       text == "true" || text == "false" ||
-      (absl::SimpleAtod(text, &number) && absl::ascii_isdigit(text.back()));
+      (absl::SimpleAtod(text, &number) &&
+       absl::ascii_isdigit(static_cast<unsigned char>(text.back())));
   return is_bare && option.get_type_name() != "FILE" ? text : Quoted(text);
 }
 

@@ -215,7 +215,9 @@ class ColumnStrip {
                            Bits* HWY_RESTRICT greatests) {
     const hn::ScalableTag<Bits> d;
     const auto one = hn::Set(d, Bits{1});
-    const std::int64_t ahead = kPrefetchedTiles * kTileRows * box_.row_stride;
+    const std::int64_t ahead = kPrefetchedTiles *
+                               static_cast<std::int64_t>(kTileRows) *
+                               box_.row_stride;
     // Row by row, because this is the first touch, and the machine's own
     // prefetchers like one stream better than eight.
     for (std::size_t r = 0; r < count; ++r) {

@@ -26,7 +26,9 @@ install(FILES tests/data/digits.csv.gz tests/data/README.md
 # ---- both: completions; man pages, said by the programs themselves
 find_program(BN_HELP2MAN help2man)
 function(bn_document program component name)
-  install(FILES deploy/completions/${program}
+  configure_file(deploy/completions/bash.in
+                 ${CMAKE_BINARY_DIR}/completions/${program} @ONLY)
+  install(FILES ${CMAKE_BINARY_DIR}/completions/${program}
           DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions
           COMPONENT ${component})
   if(NOT BN_HELP2MAN)

@@ -96,8 +96,8 @@ std::string CheckAddress(std::string& address) {
 }
 
 std::string CheckHostPort(std::string& address) {
-  return rpc::IsUnix(address) ? "expected HOST:PORT, got " + address
-                              : CheckAddress(address);
+  const bool fits = !rpc::IsUnix(address) && CheckAddress(address).empty();
+  return fits ? "" : "expected HOST:PORT, got '" + address + "'";
 }
 
 class Flags {

@@ -34,7 +34,8 @@ absl::StatusOr<std::unique_ptr<prometheus::Exposer>> Listen(
   } catch (const std::exception&) {
     return absl::UnavailableError(absl::StrCat(
         "cannot serve metrics on ", address,
-        ": the address is in use, not of this machine, or not permitted"));
+        ": the address is in use, not known, not of this machine, or not "
+        "permitted"));
   }
 }
 

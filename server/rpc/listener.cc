@@ -113,7 +113,8 @@ absl::Status Listeners::CheckBound() const {
     if (listener.port > 0) continue;
     return absl::UnavailableError(absl::StrCat(
         "cannot listen on ", listener.address,
-        ": the address is in use, not of this machine, not permitted, or in "
+        ": the address is in use, not known, not of this machine, not "
+        "permitted, or in "
         "a directory that is not there"));
   }
   return absl::OkStatus();

@@ -44,6 +44,8 @@ def test_version_names_the_program(bin_dir):
     (["--drain-seconds", "-1s"], "--drain-seconds"),
     (["--log-format", "xml"], "--log-format"),
     (["--listen", "nowhere"], "'nowhere'"),
+    (["--metrics-listen", "nowhere"], "expected HOST:PORT, got 'nowhere'"),
+    (["--metrics-listen", "unix:/x"], "expected HOST:PORT, got 'unix:/x'"),
     (["--max-message-bytes", "2GiB"], "to 2147483646"),
     (["--listen", "localhost:0", "--port-file", "/no/such/folder/f"],
      "/no/such/folder/f"),
@@ -66,6 +68,12 @@ def test_an_address_that_is_taken_ends_with_1_and_is_named(bin_dir, tmp_path):
         result = run(bin_dir, "--listen", server.address)
     assert result.returncode == 1
     assert server.address in result.stderr
+
+
+def test_an_address_that_nobody_knows_is_named(bin_dir):
+    result = run(bin_dir, "--listen", "nobody.invalid:50051", "--store", "memory")
+    assert result.returncode == 1
+    assert "nobody.invalid:50051" in result.stderr and "not known" in result.stderr
 
 
 def test_variables_are_read_and_flags_outrank_them(bin_dir, tmp_path):

@@ -35,6 +35,8 @@ inline constexpr std::int64_t kSegmentColumns = 16;
 inline constexpr std::int64_t kStreamedSegment = 512;
 inline constexpr std::int64_t kStreamedRow = 128;
 inline constexpr std::size_t kLineBytes = 64;
+// Rows that share what is loaded of their columns' coefficients.
+inline constexpr std::int64_t kAppliedRows = 4;
 
 // Copies bytes past the caches. Both have the same offset within a line.
 HWY_INLINE void StreamBytes(const std::byte* from, std::size_t size,
@@ -80,9 +82,11 @@ class BoxApplier {
     if (box.inner >= kSegmentColumns) return ApplySegments<kMayBeNan>(box);
     const std::int64_t fold = FoldFor(box, kCoefficientColumns);
     ForEachFolded(box, fold, [&](const Box& part) HWY_ATTR {
-      for (std::int64_t at = 0; at < part.columns; at += kCoefficientColumns) {
+      const std::int64_t most =
+          HasOwnCoefficients(part) ? part.columns : kCoefficientColumns;
+      for (std::int64_t at = 0; at < part.columns; at += most) {
         ApplyLanes<kMayBeNan>(
-            part.Columns(at, std::min(kCoefficientColumns, part.columns - at)));
+            part.Columns(at, std::min(most, part.columns - at)));
       }
     });
   }
@@ -125,10 +129,10 @@ class BoxApplier {
       const std::int64_t at = box.offset + row * box.row_stride;
       ForEachChannel(box, [&](std::int64_t channel, std::int64_t column,
                               std::int64_t columns) HWY_ATTR {
-        ApplyStreamedSegment<A>(x_ + at + column, dy_ + at + column,
-                                OfChannel(channel),
-                                static_cast<std::size_t>(columns),
-                                options_.ahead, apart_, out_ + at + column);
+        ApplyRows<A, true, 1>(x_ + at + column, dy_ + at + column,
+                              OfChannel(channel),
+                              static_cast<std::size_t>(columns), 0,
+                              options_.ahead, apart_, out_ + at + column);
       });
     }
   }
@@ -138,19 +142,53 @@ class BoxApplier {
   HWY_INLINE void ApplyLanes(const Box& box) {
     using A = Loop<kFormula, kDtype, true, kMayBeNan>;
     const CoefficientsAt c = OfColumns(box);
-    const bool directly = StreamsDirectly(box);
     const auto columns = static_cast<std::size_t>(box.columns);
-    for (std::int64_t row = 0; row < box.rows; ++row) {
-      const std::int64_t at = box.offset + row * box.row_stride;
-      if (directly) {
-        ApplyStreamedSegment<A>(x_ + at, dy_ + at, c, columns, options_.ahead,
-                                apart_, out_ + at);
-      } else {
-        ApplySegment<A>(x_ + at, dy_ + at, c, columns, options_.ahead, apart_,
-                        Destination(at));
-        Deliver(at, box.columns);
+    const bool directly = StreamsDirectly(box);
+    std::int64_t row = 0;
+    if (MayTile(box, directly)) {
+      for (; row + kAppliedRows <= box.rows; row += kAppliedRows) {
+        ApplyTile<A, kAppliedRows>(box, row, c, directly);
       }
     }
+    for (; row < box.rows; ++row) {
+      if (directly || !options_.streams) {
+        ApplyTile<A, 1>(box, row, c, directly);
+        continue;
+      }
+      const std::int64_t at = box.offset + row * box.row_stride;
+      ApplySegment<A>(x_ + at, dy_ + at, c, columns, options_.ahead, apart_,
+                      Destination(at));
+      Deliver(at, box.columns);
+    }
+  }
+
+  template <class A, std::int64_t kRows>
+  HWY_INLINE void ApplyTile(const Box& box, std::int64_t row,
+                            const CoefficientsAt& c, bool directly) {
+    const std::int64_t at = box.offset + row * box.row_stride;
+    const auto columns = static_cast<std::size_t>(box.columns);
+    const std::int64_t ahead =
+        std::max(options_.ahead, 2 * kRows * box.row_stride);
+    if (directly) {
+      ApplyRows<A, true, kRows>(x_ + at, dy_ + at, c, columns, box.row_stride,
+                                ahead, apart_, out_ + at);
+    } else {
+      ApplyRows<A, false, kRows>(x_ + at, dy_ + at, c, columns, box.row_stride,
+                                 ahead, apart_, out_ + at);
+    }
+  }
+
+  // Rows of a tile that are streamed must all begin alike within a line.
+  bool MayTile(const Box& box, bool directly) const {
+    const std::int64_t stride =
+        box.row_stride * static_cast<std::int64_t>(sizeof(Bits));
+    return directly ? stride % std::int64_t{kLineBytes} == 0
+                    : !options_.streams;
+  }
+
+  // Whether columns are channels.
+  static bool HasOwnCoefficients(const Box& box) {
+    return box.inner == 1 && box.period == 0;
   }
 
   CoefficientsAt OfChannel(std::int64_t channel) const {
@@ -173,9 +211,7 @@ class BoxApplier {
   // The coefficients of a box's columns: the channels' own, or repeated for
   // each of a channel's columns.
   CoefficientsAt OfColumns(const Box& box) {
-    if (box.inner == 1 && box.period == 0) {
-      return OfChannel(box.first_channel());
-    }
+    if (HasOwnCoefficients(box)) return OfChannel(box.first_channel());
     CoefficientsAt of_column = {};
     const double** targets[] = {&of_column.mean,    &of_column.mean_lo,
                                 &of_column.gain,    &of_column.beta,

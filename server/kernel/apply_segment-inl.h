@@ -29,6 +29,10 @@ struct Loop {
   // Every lane has coefficients of its own, or all share one channel's.
   static constexpr bool kPerLane = kPerLaneOf;
   static constexpr bool kMayBeNan = kMayBeNanOf;
+  static constexpr bool kIsForward = kFormula == Formula::kForward;
+  static constexpr bool kIsBackward = kFormula == Formula::kBackward;
+  static constexpr bool kReadsX = kIsForward || kIsBackward;
+  static constexpr bool kReadsDy = !kIsForward;
 };
 
 // The coefficients of consecutive columns, or of one channel.
@@ -42,34 +46,66 @@ struct CoefficientsAt {
   const double* k;
 };
 
-template <class A>
+// The coefficients of a vector of columns, or 0 where the formula has none.
+template <class A, bool kIsNeeded>
 HWY_INLINE DoubleVector Coefficient(const double* from, std::size_t column) {
   const DoubleTag d;
+  if constexpr (!kIsNeeded) return hn::Zero(d);
   return A::kPerLane ? hn::LoadU(d, from + column) : hn::Set(d, *from);
 }
 
-// The results of one vector of elements. Loads of coefficients that do not
-// depend on the column are moved out of the caller's loop.
+// One channel's coefficients, where no store to a tensor can reach them: so
+// they stay in registers.
+template <class A>
+class OwnCoefficients {
+ public:
+  HWY_INLINE explicit OwnCoefficients(CoefficientsAt c) : at_(c) {
+    if constexpr (A::kPerLane) return;
+    Own(c.gain, 0, at_.gain);
+    if constexpr (A::kReadsX) {
+      Own(c.mean, 1, at_.mean);
+      Own(c.mean_lo, 2, at_.mean_lo);
+    }
+    if constexpr (A::kIsForward) Own(c.beta, 3, at_.beta);
+    if constexpr (A::kIsBackward) {
+      Own(c.mean_dy, 4, at_.mean_dy);
+      Own(c.mean_dy_lo, 5, at_.mean_dy_lo);
+      Own(c.k, 6, at_.k);
+    }
+  }
+  OwnCoefficients(const OwnCoefficients&) = delete;
+  OwnCoefficients& operator=(const OwnCoefficients&) = delete;
+
+  HWY_INLINE const CoefficientsAt& at() const { return at_; }
+
+ private:
+  HWY_INLINE void Own(const double* from, std::size_t i, const double*& at) {
+    values_[i] = *from;
+    at = &values_[i];
+  }
+
+  CoefficientsAt at_;
+  double values_[7];
+};
+
+// The results of one vector of elements.
 template <class A>
 HWY_INLINE DoubleVector Evaluate(const BitsOf<A::kDtype>* x,
-                                 const BitsOf<A::kDtype>* dy,
-                                 const CoefficientsAt& c, std::size_t column) {
-  const auto gain = Coefficient<A>(c.gain, column);
+                                 const BitsOf<A::kDtype>* dy, DoubleVector mean,
+                                 DoubleVector mean_lo, DoubleVector gain,
+                                 DoubleVector beta, DoubleVector mean_dy,
+                                 DoubleVector mean_dy_lo, DoubleVector k) {
   auto result = gain;
   if constexpr (A::kFormula == Formula::kForward) {
     const auto centered =
-        hn::Sub(hn::Sub(LoadWide<A::kDtype>(x), Coefficient<A>(c.mean, column)),
-                Coefficient<A>(c.mean_lo, column));
-    result = hn::Add(hn::Mul(gain, centered), Coefficient<A>(c.beta, column));
+        SubAside(hn::Sub(LoadWide<A::kDtype>(x), mean), mean_lo);
+    result = AddAside(hn::Mul(gain, centered), beta);
   } else if constexpr (A::kFormula == Formula::kBackward) {
     const auto centered =
-        hn::Sub(hn::Sub(LoadWide<A::kDtype>(x), Coefficient<A>(c.mean, column)),
-                Coefficient<A>(c.mean_lo, column));
-    const auto centered_dy = hn::Sub(
-        hn::Sub(LoadWide<A::kDtype>(dy), Coefficient<A>(c.mean_dy, column)),
-        Coefficient<A>(c.mean_dy_lo, column));
-    const auto slope = hn::Mul(centered, Coefficient<A>(c.k, column));
-    result = hn::Mul(gain, hn::Sub(centered_dy, slope));
+        SubAside(hn::Sub(LoadWide<A::kDtype>(x), mean), mean_lo);
+    const auto centered_dy =
+        SubAside(hn::Sub(LoadWide<A::kDtype>(dy), mean_dy), mean_dy_lo);
+    result = hn::Mul(gain, SubAside(centered_dy, hn::Mul(centered, k)));
   } else {
     result = hn::Mul(gain, LoadWide<A::kDtype>(dy));
   }
@@ -82,7 +118,16 @@ HWY_INLINE void ApplyVector(const BitsOf<A::kDtype>* x,
                             const BitsOf<A::kDtype>* dy,
                             const CoefficientsAt& c, std::size_t column,
                             BitsOf<A::kDtype>* out) {
-  StoreNarrow<A::kDtype>(Evaluate<A>(x, dy, c, column), out);
+  const auto mean = Coefficient<A, A::kReadsX>(c.mean, column);
+  const auto mean_lo = Coefficient<A, A::kReadsX>(c.mean_lo, column);
+  const auto gain = Coefficient<A, true>(c.gain, column);
+  const auto beta = Coefficient<A, A::kIsForward>(c.beta, column);
+  const auto mean_dy = Coefficient<A, A::kIsBackward>(c.mean_dy, column);
+  const auto mean_dy_lo = Coefficient<A, A::kIsBackward>(c.mean_dy_lo, column);
+  const auto k = Coefficient<A, A::kIsBackward>(c.k, column);
+  StoreNarrow<A::kDtype>(
+      Evaluate<A>(x, dy, mean, mean_lo, gain, beta, mean_dy, mean_dy_lo, k),
+      out);
 }
 
 // The last elements of a segment, fewer than a vector.
@@ -104,29 +149,83 @@ HWY_NOINLINE void ApplyTail(const BitsOf<A::kDtype>* x,
   std::memcpy(out, results, size * sizeof(*out));
 }
 
-// Elements [0, size) of a row; column j has the coefficients c[j] if per lane.
-// Coefficients can be read up to a vector behind the last column. `out` is
-// apart from x and dy, or the same element by element; `apart` says which.
-// Prefetches the elements that lie `ahead` of these.
-template <class A>
-HWY_INLINE void ApplySegment(const BitsOf<A::kDtype>* x,
-                             const BitsOf<A::kDtype>* dy,
-                             const CoefficientsAt& c, std::size_t size,
-                             std::int64_t ahead, bool apart,
-                             BitsOf<A::kDtype>* out) {
+// Two vectors of columns, i and j, of kRows rows that lie `stride` apart. All
+// results are there before the first is stored: the machine compares a few bits
+// of addresses only, and where rows lie a multiple of 4 KiB apart it would take
+// a load of the next row for one of what was just stored, and wait.
+template <class A, bool kStreams, std::size_t kRows>
+HWY_INLINE void ApplyPair(const BitsOf<A::kDtype>* x,
+                          const BitsOf<A::kDtype>* dy, std::int64_t stride,
+                          std::int64_t ahead, DoubleVector mean_i,
+                          DoubleVector mean_j, DoubleVector mean_lo_i,
+                          DoubleVector mean_lo_j, DoubleVector gain_i,
+                          DoubleVector gain_j, DoubleVector beta_i,
+                          DoubleVector beta_j, DoubleVector mean_dy_i,
+                          DoubleVector mean_dy_j, DoubleVector mean_dy_lo_i,
+                          DoubleVector mean_dy_lo_j, DoubleVector k_i,
+                          DoubleVector k_j, BitsOf<A::kDtype>* out) {
   const std::size_t lanes = LaneCount();
-  std::size_t j = 0;
-  for (; j + 2 * lanes <= size; j += 2 * lanes) {
-    const auto at = static_cast<std::int64_t>(j) + ahead;
-    if constexpr (A::kFormula != Formula::kInferenceBackward) {
-      PrefetchFar(x + at);
-    }
-    if constexpr (A::kFormula != Formula::kForward) PrefetchFar(dy + at);
-    const auto first = Evaluate<A>(x + j, dy + j, c, j);
-    const auto second =
-        Evaluate<A>(x + j + lanes, dy + j + lanes, c, j + lanes);
-    StoreNarrow<A::kDtype>(first, second, out + j);
+  if constexpr (A::kReadsX) PrefetchFar(x + ahead);
+  if constexpr (A::kReadsDy) PrefetchFar(dy + ahead);
+  const auto result_i = Evaluate<A>(x, dy, mean_i, mean_lo_i, gain_i, beta_i,
+                                    mean_dy_i, mean_dy_lo_i, k_i);
+  const auto result_j =
+      Evaluate<A>(x + lanes, dy + lanes, mean_j, mean_lo_j, gain_j, beta_j,
+                  mean_dy_j, mean_dy_lo_j, k_j);
+  if constexpr (kRows > 1) {
+    ApplyPair<A, kStreams, kRows - 1>(
+        x + stride, dy + stride, stride, ahead, mean_i, mean_j, mean_lo_i,
+        mean_lo_j, gain_i, gain_j, beta_i, beta_j, mean_dy_i, mean_dy_j,
+        mean_dy_lo_i, mean_dy_lo_j, k_i, k_j, out + stride);
   }
+  if constexpr (kStreams) {
+    StreamNarrow<A::kDtype>(result_i, result_j, out);
+  } else {
+    StoreNarrow<A::kDtype>(result_i, result_j, out);
+  }
+}
+
+// Elements [0, size) of kRows rows, as far as there are pairs of vectors;
+// returns how far. Coefficients are loaded once: a channel's for all of it, a
+// column's for all rows.
+template <class A, bool kStreams, std::size_t kRows>
+HWY_INLINE std::size_t ApplyPairs(const BitsOf<A::kDtype>* x,
+                                  const BitsOf<A::kDtype>* dy,
+                                  const CoefficientsAt& from, std::size_t size,
+                                  std::int64_t stride, std::int64_t ahead,
+                                  BitsOf<A::kDtype>* out) {
+  const OwnCoefficients<A> own(from);
+  const CoefficientsAt& c = own.at();
+  const std::size_t lanes = LaneCount();
+  std::size_t i = 0;
+  for (; i + 2 * lanes <= size; i += 2 * lanes) {
+    const std::size_t j = i + lanes;
+    ApplyPair<A, kStreams, kRows>(
+        x + i, dy + i, stride, ahead, Coefficient<A, A::kReadsX>(c.mean, i),
+        Coefficient<A, A::kReadsX>(c.mean, j),
+        Coefficient<A, A::kReadsX>(c.mean_lo, i),
+        Coefficient<A, A::kReadsX>(c.mean_lo, j),
+        Coefficient<A, true>(c.gain, i), Coefficient<A, true>(c.gain, j),
+        Coefficient<A, A::kIsForward>(c.beta, i),
+        Coefficient<A, A::kIsForward>(c.beta, j),
+        Coefficient<A, A::kIsBackward>(c.mean_dy, i),
+        Coefficient<A, A::kIsBackward>(c.mean_dy, j),
+        Coefficient<A, A::kIsBackward>(c.mean_dy_lo, i),
+        Coefficient<A, A::kIsBackward>(c.mean_dy_lo, j),
+        Coefficient<A, A::kIsBackward>(c.k, i),
+        Coefficient<A, A::kIsBackward>(c.k, j), out + i);
+  }
+  return i;
+}
+
+// Elements [from, size) of a row, fewer than a pair of vectors.
+template <class A>
+HWY_INLINE void ApplyRest(const BitsOf<A::kDtype>* x,
+                          const BitsOf<A::kDtype>* dy, const CoefficientsAt& c,
+                          std::size_t from, std::size_t size, bool apart,
+                          BitsOf<A::kDtype>* out) {
+  const std::size_t lanes = LaneCount();
+  std::size_t j = from;
   if (j + lanes <= size) {
     ApplyVector<A>(x + j, dy + j, c, j, out + j);
     j += lanes;
@@ -139,6 +238,20 @@ HWY_INLINE void ApplySegment(const BitsOf<A::kDtype>* x,
   } else {
     ApplyTail<A>(x + j, dy + j, c, j, size - j, out + j);
   }
+}
+
+// Elements [0, size) of a row; column j has the coefficients c[j] if per lane.
+// Coefficients can be read up to a vector behind the last column. `out` is
+// apart from x and dy, or the same element by element; `apart` says which.
+// Prefetches the elements that lie `ahead` of these.
+template <class A>
+HWY_INLINE void ApplySegment(const BitsOf<A::kDtype>* x,
+                             const BitsOf<A::kDtype>* dy,
+                             const CoefficientsAt& c, std::size_t size,
+                             std::int64_t ahead, bool apart,
+                             BitsOf<A::kDtype>* out) {
+  const std::size_t j = ApplyPairs<A, false, 1>(x, dy, c, size, 0, ahead, out);
+  ApplyRest<A>(x, dy, c, j, size, apart, out);
 }
 
 // The coefficients of the columns from `column` on.
@@ -160,34 +273,33 @@ HWY_INLINE CoefficientsAt From(CoefficientsAt c, std::size_t column) {
   return c;
 }
 
-// The same, with stores past the caches as far as whole lines are written. They
-// go along with the arithmetic, which a buffer would have to precede.
-template <class A>
-HWY_INLINE void ApplyStreamedSegment(const BitsOf<A::kDtype>* x,
-                                     const BitsOf<A::kDtype>* dy,
-                                     const CoefficientsAt& c, std::size_t size,
-                                     std::int64_t ahead, bool apart,
-                                     BitsOf<A::kDtype>* out) {
-  const std::size_t lanes = LaneCount();
-  const std::size_t step = 2 * lanes;
-  const std::size_t past =
-      reinterpret_cast<std::uintptr_t>(out) / sizeof(*out) % step;
-  const std::size_t head = std::min(size, (step - past) % step);
-  ApplySegment<A>(x, dy, c, head, ahead, apart, out);
-  std::size_t j = head;
-  for (; j + step <= size; j += step) {
-    const auto at = static_cast<std::int64_t>(j) + ahead;
-    if constexpr (A::kFormula != Formula::kInferenceBackward) {
-      PrefetchFar(x + at);
-    }
-    if constexpr (A::kFormula != Formula::kForward) PrefetchFar(dy + at);
-    const auto first = Evaluate<A>(x + j, dy + j, c, j);
-    const auto second =
-        Evaluate<A>(x + j + lanes, dy + j + lanes, c, j + lanes);
-    StreamNarrow<A::kDtype>(first, second, out + j);
+// The same of kRows rows that lie `stride` apart. Stores past the caches as far
+// as whole lines are written, if kStreams, which needs a stride of whole lines:
+// they go along with the arithmetic, which a buffer would have to precede.
+template <class A, bool kStreams, std::size_t kRows>
+HWY_INLINE void ApplyRows(const BitsOf<A::kDtype>* x,
+                          const BitsOf<A::kDtype>* dy, const CoefficientsAt& c,
+                          std::size_t size, std::int64_t stride,
+                          std::int64_t ahead, bool apart,
+                          BitsOf<A::kDtype>* out) {
+  const std::size_t step = 2 * LaneCount();
+  std::size_t head = 0;
+  if constexpr (kStreams) {
+    const std::size_t past =
+        reinterpret_cast<std::uintptr_t>(out) / sizeof(*out) % step;
+    head = std::min(size, (step - past) % step);
   }
-  ApplySegment<A>(x + j, dy + j, From<A>(c, j), size - j, ahead, apart,
-                  out + j);
+  const CoefficientsAt behind = From<A>(c, head);
+  const std::size_t done = ApplyPairs<A, kStreams, kRows>(
+      x + head, dy + head, behind, size - head, stride, ahead, out + head);
+  for (std::size_t row = 0; row < kRows; ++row) {
+    if (head > 0) ApplySegment<A>(x, dy, c, head, 0, apart, out);
+    ApplyRest<A>(x + head, dy + head, behind, done, size - head, apart,
+                 out + head);
+    x += stride;
+    dy += stride;
+    out += stride;
+  }
 }
 
 }  // namespace batchnorm::kernel::HWY_NAMESPACE

@@ -31,7 +31,7 @@ void AddBox(const std::byte* a, const std::byte* b, std::int64_t size,
   if (std::min(box.inner, box.columns) >= kRunColumns) {
     SumRuns<kDtype, kSquares>(a_bits, b_bits, box, channels);
   } else {
-    ForEachFolded(box, FoldFor(box, kStripColumns), [&](const Box& part) {
+    ForEachFolded(box, FoldFor(box, kFoldedColumns), [&](const Box& part) {
       SumColumns<kDtype, kSquares>(a_bits, b_bits, size, part, channels);
     });
   }

@@ -52,6 +52,24 @@ HWY_INLINE void PrefetchFar(const void* address) {
   __builtin_prefetch(address, 0, 2);
 }
 
+// a + b and a - b, by the units that multiply: exact products with 1, so that
+// these are the same bits. Conversions and plain additions share other units,
+// of which there are no more, and would keep them waiting.
+HWY_INLINE DoubleVector AddAside(DoubleVector a, DoubleVector b) {
+#if HWY_NATIVE_FMA
+  return hn::MulAdd(a, hn::Set(DoubleTag(), 1.0), b);
+#else
+  return hn::Add(a, b);
+#endif
+}
+HWY_INLINE DoubleVector SubAside(DoubleVector a, DoubleVector b) {
+#if HWY_NATIVE_FMA
+  return hn::MulSub(a, hn::Set(DoubleTag(), 1.0), b);
+#else
+  return hn::Sub(a, b);
+#endif
+}
+
 // Binary16 in the lower halves of the lanes, as floats.
 HWY_INLINE hn::Vec<FloatTag> F16ToFloat(hn::Vec<FloatBitsTag> bits) {
   const FloatTag df;

@@ -29,9 +29,14 @@
 HWY_BEFORE_NAMESPACE();
 namespace batchnorm::kernel::HWY_NAMESPACE {
 
-inline constexpr std::size_t kStripColumns = 512;
+inline constexpr std::size_t kStripColumns = 2048;
+// Rows are folded to as many, whose accumulators stay in the first-level cache.
+inline constexpr std::int64_t kFoldedColumns = 512;
 inline constexpr std::size_t kTileRows = 8;
-inline constexpr std::int64_t kPrefetchedTiles = 2;
+// Elements are fetched into the second-level cache this many tiles before their
+// turn, or as many as take this much of it.
+inline constexpr std::int64_t kPrefetchedTiles = 8;
+inline constexpr std::int64_t kPrefetchedBytes = std::int64_t{1} << 17;
 // Vectors of elements reach this far behind the last column.
 inline constexpr std::size_t kScanRoom =
     hn::MaxLanes(hn::ScalableTag<std::uint16_t>());
@@ -188,10 +193,6 @@ class ColumnStrip {
           b_rows[r] = a_rows[r];
         }
       }
-      if constexpr (kScans) ScanTile(a_rows, tile_rows, a_least_, a_greatest_);
-      if constexpr (!kSquares) {
-        ScanTile(b_rows, tile_rows, b_least_, b_greatest_);
-      }
       if (tile_rows == kTileRows) {
         AddTile(a_rows, b_rows, kTileRows);
       } else {
@@ -210,63 +211,127 @@ class ColumnStrip {
     return copy;
   }
 
-  HWY_INLINE void ScanTile(const Bits* const* rows, std::size_t count,
-                           Bits* HWY_RESTRICT leasts,
-                           Bits* HWY_RESTRICT greatests) {
-    const hn::ScalableTag<Bits> d;
-    const auto one = hn::Set(d, Bits{1});
-    const std::int64_t ahead = kPrefetchedTiles *
-                               static_cast<std::int64_t>(kTileRows) *
-                               box_.row_stride;
-    // Row by row, because this is the first touch, and the machine's own
-    // prefetchers like one stream better than eight.
-    for (std::size_t r = 0; r < count; ++r) {
-      for (std::size_t j = 0; j < width_; j += hn::Lanes(d)) {
-        PrefetchFar(rows[r] + j + ahead);
-        const auto v = hn::LoadU(d, rows[r] + j);
-        const auto doubled = hn::Add(v, v);
-        const auto least = hn::Load(d, leasts + j);
-        hn::Store(hn::Min(least, hn::Sub(doubled, one)), d, leasts + j);
-        if constexpr (kSquares) continue;
-        const auto greatest = hn::Load(d, greatests + j);
-        hn::Store(hn::Max(greatest, doubled), d, greatests + j);
+  // Adds a tile's rows, column by column: what is known of a column is loaded
+  // and stored once. Reads every element once from memory.
+  HWY_INLINE void AddTile(const Bits* const* a_rows, const Bits* const* b_rows,
+                          std::size_t count) {
+    for (std::size_t j = 0; j < width_; j += ScanLanes<kDtype>()) {
+      if constexpr (kScansPairs<kDtype>) {
+        AddPair(a_rows, b_rows, count, j);
+      } else {
+        AddVector(a_rows, b_rows, count, j);
       }
     }
   }
 
-  HWY_INLINE void AddTile(const Bits* const* a_rows, const Bits* const* b_rows,
-                          std::size_t count) {
+  // Two vectors of columns of narrow elements.
+  HWY_INLINE void AddPair(const Bits* const* a_rows, const Bits* const* b_rows,
+                          std::size_t count, std::size_t j) {
     const DoubleTag d;
-    const std::size_t lanes = LaneCount();
-    for (std::size_t j = 0; j < width_; j += lanes) {
-      auto sum = hn::Load(d, sums_[0] + j);
-      auto top = hn::Load(d, sums_[1] + j);
-      auto rest = hn::Load(d, sums_[2] + j);
-      if constexpr (Certificate<kDtype>::kWide) {
-        auto sum_rest = hn::Load(d, sums_[3] + j);
-        auto error = hn::Load(d, sums_[4] + j);
-        auto error_rest = hn::Load(d, sums_[5] + j);
-        for (std::size_t r = 0; r < count; ++r) {
-          const auto a = LoadWide<kDtype>(a_rows[r] + j);
-          const auto b = kSquares ? a : LoadWide<kDtype>(b_rows[r] + j);
-          sum_rest = hn::Add(sum_rest, TakeSlice(sum, a));
-          AddWideProduct(a, b, top, rest, error, error_rest);
-        }
-        hn::Store(sum_rest, d, sums_[3] + j);
-        hn::Store(error, d, sums_[4] + j);
-        hn::Store(error_rest, d, sums_[5] + j);
-      } else {
-        for (std::size_t r = 0; r < count; ++r) {
-          const auto a = LoadWide<kDtype>(a_rows[r] + j);
-          const auto b = kSquares ? a : LoadWide<kDtype>(b_rows[r] + j);
-          sum = hn::Add(sum, a);
-          AddExactProduct(a, b, top, rest);
-        }
+    const ScanTag<kDtype> ds;
+    const std::size_t k = j + LaneCount();
+    const std::int64_t ahead = Ahead();
+    auto sum_j = hn::Load(d, sums_[0] + j), sum_k = hn::Load(d, sums_[0] + k);
+    auto top_j = hn::Load(d, sums_[1] + j), top_k = hn::Load(d, sums_[1] + k);
+    auto rest_j = hn::Load(d, sums_[2] + j), rest_k = hn::Load(d, sums_[2] + k);
+    auto a_least = hn::LoadU(ds, a_least_ + j);
+    auto a_greatest = kSquares ? a_least : hn::LoadU(ds, a_greatest_ + j);
+    auto b_least = kSquares ? a_least : hn::LoadU(ds, b_least_ + j);
+    auto b_greatest = kSquares ? a_least : hn::LoadU(ds, b_greatest_ + j);
+    for (std::size_t r = 0; r < count; ++r) {
+      const Bits* const a = a_rows[r] + j;
+      const Bits* const b = b_rows[r] + j;
+      PrefetchFar(a + ahead);
+      if constexpr (kScans) {
+        ScanVector<kDtype>(hn::LoadU(ds, a), a_least, a_greatest);
       }
-      hn::Store(sum, d, sums_[0] + j);
-      hn::Store(top, d, sums_[1] + j);
-      hn::Store(rest, d, sums_[2] + j);
+      if constexpr (!kSquares) {
+        PrefetchFar(b + ahead);
+        ScanVector<kDtype>(hn::LoadU(ds, b), b_least, b_greatest);
+      }
+      const auto a_j = LoadWide<kDtype>(a);
+      const auto a_k = LoadWide<kDtype>(a + LaneCount());
+      sum_j = AddAside(a_j, sum_j);
+      sum_k = AddAside(a_k, sum_k);
+      AddExactProduct(a_j, kSquares ? a_j : LoadWide<kDtype>(b), top_j, rest_j);
+      AddExactProduct(a_k, kSquares ? a_k : LoadWide<kDtype>(b + LaneCount()),
+                      top_k, rest_k);
     }
+    hn::Store(sum_j, d, sums_[0] + j);
+    hn::Store(sum_k, d, sums_[0] + k);
+    hn::Store(top_j, d, sums_[1] + j);
+    hn::Store(top_k, d, sums_[1] + k);
+    hn::Store(rest_j, d, sums_[2] + j);
+    hn::Store(rest_k, d, sums_[2] + k);
+    if constexpr (kScans) hn::StoreU(a_least, ds, a_least_ + j);
+    if constexpr (!kSquares) {
+      hn::StoreU(a_greatest, ds, a_greatest_ + j);
+      hn::StoreU(b_least, ds, b_least_ + j);
+      hn::StoreU(b_greatest, ds, b_greatest_ + j);
+    }
+  }
+
+  // One vector of columns.
+  HWY_INLINE void AddVector(const Bits* const* a_rows,
+                            const Bits* const* b_rows, std::size_t count,
+                            std::size_t j) {
+    constexpr bool kWide = Certificate<kDtype>::kWide;
+    const DoubleTag d;
+    const ScanTag<kDtype> ds;
+    const std::int64_t ahead = Ahead();
+    auto sum = hn::Load(d, sums_[0] + j);
+    auto top = hn::Load(d, sums_[1] + j);
+    auto rest = hn::Load(d, sums_[2] + j);
+    auto sum_rest = kWide ? hn::Load(d, sums_[kCount - 3] + j) : sum;
+    auto error = kWide ? hn::Load(d, sums_[kCount - 2] + j) : sum;
+    auto error_rest = kWide ? hn::Load(d, sums_[kCount - 1] + j) : sum;
+    auto a_least = hn::LoadU(ds, a_least_ + j);
+    auto a_greatest = kSquares ? a_least : hn::LoadU(ds, a_greatest_ + j);
+    auto b_least = kSquares ? a_least : hn::LoadU(ds, b_least_ + j);
+    auto b_greatest = kSquares ? a_least : hn::LoadU(ds, b_greatest_ + j);
+    for (std::size_t r = 0; r < count; ++r) {
+      PrefetchFar(a_rows[r] + j + ahead);
+      const auto a = LoadWide<kDtype>(a_rows[r] + j);
+      if constexpr (kScans) {
+        ScanVector<kDtype>(hn::LoadU(ds, a_rows[r] + j), a_least, a_greatest);
+      }
+      auto b = a;
+      if constexpr (!kSquares) {
+        PrefetchFar(b_rows[r] + j + ahead);
+        b = LoadWide<kDtype>(b_rows[r] + j);
+        ScanVector<kDtype>(hn::LoadU(ds, b_rows[r] + j), b_least, b_greatest);
+      }
+      if constexpr (kWide) {
+        sum_rest = hn::Add(sum_rest, TakeSlice(sum, a));
+        AddWideProduct(a, b, top, rest, error, error_rest);
+      } else {
+        sum = AddAside(a, sum);
+        AddExactProduct(a, b, top, rest);
+      }
+    }
+    hn::Store(sum, d, sums_[0] + j);
+    hn::Store(top, d, sums_[1] + j);
+    hn::Store(rest, d, sums_[2] + j);
+    if constexpr (kWide) {
+      hn::Store(sum_rest, d, sums_[3] + j);
+      hn::Store(error, d, sums_[4] + j);
+      hn::Store(error_rest, d, sums_[5] + j);
+    }
+    if constexpr (kScans) hn::StoreU(a_least, ds, a_least_ + j);
+    if constexpr (!kSquares) {
+      hn::StoreU(a_greatest, ds, a_greatest_ + j);
+      hn::StoreU(b_least, ds, b_least_ + j);
+      hn::StoreU(b_greatest, ds, b_greatest_ + j);
+    }
+  }
+
+  // How far behind an element the one lies that is fetched meanwhile.
+  std::int64_t Ahead() const {
+    const std::int64_t tile =
+        static_cast<std::int64_t>(kTileRows) * box_.row_stride;
+    const std::int64_t bytes = tile * static_cast<std::int64_t>(sizeof(Bits));
+    return tile * std::clamp<std::int64_t>(kPrefetchedBytes / bytes, 1,
+                                           kPrefetchedTiles);
   }
 
   // Whether found >= needed, or found < bound, in all columns.

@@ -87,8 +87,11 @@ class ChannelRun {
 
   HWY_INLINE void Add(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
                       const Rows& block) {
-    if (HWY_LIKELY((AddCertifiedBlock<kDtype, kSquares>(a, b, block, scale_,
-                                                        totals_)))) {
+    const bool is_tried =
+        !is_doubtful_ || LooksCertified<kDtype, kSquares>(a, b, block, scale_);
+    is_doubtful_ = !is_tried || !AddCertifiedBlock<kDtype, kSquares>(
+                                    a, b, block, scale_, totals_);
+    if (HWY_LIKELY(!is_doubtful_)) {
       if (++blocks_ < kBlocksUntilDrain) return;
       DrainLanes<kDtype, kSquares>(totals_, channel_);
     } else {
@@ -107,6 +110,7 @@ class ChannelRun {
   LaneScale<kDtype> scale_;
   LaneTotals totals_ = {};
   int blocks_ = 0;
+  bool is_doubtful_ = false;  // the last block was not certified
 };
 
 // Adds rows of elements of one channel, in blocks of several short rows or of

@@ -49,7 +49,7 @@ void ForEachPart(const Box& box, std::int64_t parts_a_thread, Workers& workers,
 }
 
 // What a group's tensors may take of the second-level cache.
-inline constexpr std::int64_t kGroupBytes = std::int64_t{1} << 19;
+inline constexpr std::int64_t kGroupBytes = std::int64_t{1} << 18;
 // With fewer columns a channel, a group's rows are too short for the memory.
 inline constexpr std::int64_t kLeastGroupInner = 4;
 

@@ -229,13 +229,11 @@ HWY_INLINE void StoreHalves(DF df, hn::Vec<DF> v, std::uint16_t* to) {
   }
 #endif
   const hn::Rebind<std::uint32_t, DF> d;
-  const hn::Rebind<std::int32_t, DF> signed_bits;
   const auto b = hn::BitCast(d, v);
   const auto narrow = kDtype == Dtype::kBF16 ? FloatToBF16<kMayBeHalfway>(d, b)
                                              : FloatToF16(d, b);
   (void)df;
-  hn::StoreU(hn::DemoteTo(halves, hn::BitCast(signed_bits, narrow)), halves,
-             to);
+  hn::StoreU(hn::TruncateTo(halves, narrow), halves, to);
 }
 
 // Stores as many elements as a vector of doubles has lanes.

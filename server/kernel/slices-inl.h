@@ -44,7 +44,7 @@ HWY_INLINE std::int64_t GainedUnits(DoubleVector accumulator,
 
 HWY_INLINE DoubleVector TakeSlice(DoubleVector& slice, DoubleVector v) {
   const auto next = hn::Add(slice, v);
-  const auto rest = hn::Sub(v, hn::Sub(next, slice));
+  const auto rest = SubAside(v, SubAside(next, slice));
   slice = next;
   return rest;
 }

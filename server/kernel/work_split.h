@@ -69,23 +69,30 @@ inline std::optional<Box> GroupedBox(const ChannelLayout& layout) {
 template <typename Visit>
 void ForEachGroup(const Box& whole, std::size_t element_bytes, Workers& workers,
                   const Visit& visit) {
-  constexpr std::int64_t kGroupsAThread = 4;
+  constexpr std::int64_t kTasksAThread = 4;
   const std::int64_t channels = whole.columns / whole.inner;
   const std::int64_t channel_bytes =
       whole.rows * whole.inner * static_cast<std::int64_t>(element_bytes);
-  std::int64_t group = std::max<std::int64_t>(1, kGroupBytes / channel_bytes);
-  const std::int64_t elements = whole.rows * whole.columns;
-  if (workers.threads() > 1 && elements >= 2 * kElementsATask) {
-    const std::int64_t groups =
-        std::min(elements / kElementsATask, workers.threads() * kGroupsAThread);
-    group = std::min(group, std::max<std::int64_t>(1, channels / groups));
-  }
-  group = std::min(group, channels);
-  workers.Run((channels + group - 1) / group, [&](std::int64_t i) {
+  const std::int64_t most_tasks =
+      workers.threads() == 1 ? 1
+                             : std::clamp<std::int64_t>(
+                                   whole.rows * whole.columns / kElementsATask,
+                                   1, workers.threads() * kTasksAThread);
+  const std::int64_t most_channels =
+      std::min(kGroupBytes / channel_bytes, channels / most_tasks);
+  const std::int64_t group = std::max<std::int64_t>(1, most_channels);
+  const std::int64_t groups = (channels + group - 1) / group;
+  // A thread takes groups that follow each other: while it applies one it
+  // fetches the next.
+  const std::int64_t tasks = std::min(groups, most_tasks);
+  workers.Run(tasks, [&](std::int64_t task) {
     const FloatingPointScope scope;
-    const std::int64_t first = i * group;
-    const std::int64_t count = std::min(group, channels - first);
-    visit(whole.Columns(first * whole.inner, count * whole.inner));
+    const std::int64_t end = groups * (task + 1) / tasks;
+    for (std::int64_t i = groups * task / tasks; i < end; ++i) {
+      const std::int64_t first = i * group;
+      const std::int64_t count = std::min(group, channels - first);
+      visit(whole.Columns(first * whole.inner, count * whole.inner));
+    }
   });
 }
 

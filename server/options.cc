@@ -12,6 +12,7 @@
 #include "absl/strings/str_format.h"
 #include "server/config_file.h"
 #include "server/configuration.h"
+#include "server/rpc/access_control.h"
 #include "server/rpc/listener.h"
 
 namespace batchnorm {
@@ -176,11 +177,20 @@ class Flags {
     } else if (print_config_) {
       std::cout << configuration_.InForce();
     } else if (check_config_) {
-      std::cout << (config_path_.empty() ? "flags and variables" : config_path_)
-                << ": ok\n";
+      return Check();
     } else {
       return std::nullopt;
     }
+    return 0;
+  }
+
+  // Certificates and tokens are read as they would be to serve.
+  int Check() const {
+    const auto access = rpc::AccessControl::Start(options_.server.access,
+                                                  options_.server.listen);
+    if (!access.ok()) return Refuse({std::string(access.status().message())});
+    std::cout << (config_path_.empty() ? "flags and variables" : config_path_)
+              << ": ok\n";
     return 0;
   }
 
@@ -369,7 +379,7 @@ class Flags {
         ->type_name("FILE")
         ->group(kCommandLineGroup);
     app_.add_flag("--check-config", check_config_,
-                  "Only say what is wrong with flags, variables, file")
+                  "Only say what is wrong with flags, variables, files")
         ->group(kCommandLineGroup);
     app_.add_flag("--print-config", print_config_,
                   "Only print what is in force, and where from")

@@ -143,6 +143,22 @@ def test_a_right_file_is_called_right(bin_dir, write):
     assert result.returncode == 0 and result.stdout == f"{path}: ok\n"
 
 
+@pytest.mark.parametrize("text, message", [
+    ('tls-cert = "{folder}/none.pem"\ntls-key = "{folder}/bn.toml"\n', "none.pem"),
+    ('tls-cert = "{folder}/bn.toml"\ntls-key = "{folder}/bn.toml"\n', "bn.toml"),
+    ('tls-cert = "{folder}/bn.toml"\n', "--tls-cert, --tls-key: expected both"),
+    ('tokens = "{folder}/none"\n', "none"),
+    ('tokens = "{folder}/bn.toml"\n', "bn.toml"),
+    ('tokens = "{folder}/none"\nlisten = "0.0.0.0:50051"\n', "without --tls-cert"),
+])
+def test_what_a_server_could_not_start_with_is_told_by_a_check(
+        bin_dir, write, tmp_path, text, message):
+    path = write(text.replace("{folder}", str(tmp_path)))
+    result = run(bin_dir, "--check-config", "--config", path)
+    assert result.returncode == 2
+    assert message in result.stderr and "hint:" in result.stderr
+
+
 def test_a_wrong_variable_is_named(bin_dir):
     result = run(bin_dir, "--check-config", BN_MAX_SESSIONS="-3")
     assert result.returncode == 2

@@ -96,11 +96,11 @@ HWY_INLINE DoubleVector Evaluate(const BitsOf<A::kDtype>* x,
                                  DoubleVector beta, DoubleVector mean_dy,
                                  DoubleVector mean_dy_lo, DoubleVector k) {
   auto result = gain;
-  if constexpr (A::kFormula == Formula::kForward) {
+  if constexpr (A::kIsForward) {
     const auto centered =
         SubAside(hn::Sub(LoadWide<A::kDtype>(x), mean), mean_lo);
     result = AddAside(hn::Mul(gain, centered), beta);
-  } else if constexpr (A::kFormula == Formula::kBackward) {
+  } else if constexpr (A::kIsBackward) {
     const auto centered =
         SubAside(hn::Sub(LoadWide<A::kDtype>(x), mean), mean_lo);
     const auto centered_dy =
@@ -139,10 +139,10 @@ HWY_NOINLINE void ApplyTail(const BitsOf<A::kDtype>* x,
   HWY_ALIGN BitsOf<A::kDtype> x_values[kMaxLanes] = {};
   HWY_ALIGN BitsOf<A::kDtype> dy_values[kMaxLanes] = {};
   HWY_ALIGN BitsOf<A::kDtype> results[kMaxLanes];
-  if constexpr (A::kFormula != Formula::kInferenceBackward) {
+  if constexpr (A::kReadsX) {
     std::memcpy(x_values, x, size * sizeof(*x));
   }
-  if constexpr (A::kFormula != Formula::kForward) {
+  if constexpr (A::kReadsDy) {
     std::memcpy(dy_values, dy, size * sizeof(*dy));
   }
   ApplyVector<A>(x_values, dy_values, c, column, results);
@@ -259,12 +259,12 @@ template <class A>
 HWY_INLINE CoefficientsAt From(CoefficientsAt c, std::size_t column) {
   if constexpr (A::kPerLane) {
     c.gain += column;
-    if constexpr (A::kFormula != Formula::kInferenceBackward) {
+    if constexpr (A::kReadsX) {
       c.mean += column;
       c.mean_lo += column;
     }
-    if constexpr (A::kFormula == Formula::kForward) c.beta += column;
-    if constexpr (A::kFormula == Formula::kBackward) {
+    if constexpr (A::kIsForward) c.beta += column;
+    if constexpr (A::kIsBackward) {
       c.mean_dy += column;
       c.mean_dy_lo += column;
       c.k += column;

@@ -17,9 +17,11 @@ namespace batchnorm::kernel {
 // All f16 fit the scale of this top.
 inline constexpr int kTopOfF16 = 15;
 
-// The scale of channels whose values have these tops.
+// The scale of channels whose values have these tops. Inlined, and so are its
+// callers: one that is returned is stored by halves and loaded as a whole,
+// which a processor cannot do at once.
 template <Dtype kDtype, bool kSquares>
-TotalsScale ScaleOfTops(int a_top, int b_top) {
+[[gnu::always_inline]] inline TotalsScale ScaleOfTops(int a_top, int b_top) {
   return {.top = static_cast<std::int16_t>(a_top),
           .other_top = static_cast<std::int16_t>(b_top),
           .kind = SumKindOf<kDtype, kSquares>()};
@@ -30,7 +32,7 @@ TotalsScale ScaleOfTops(int a_top, int b_top) {
 // products by their greatest factors, which a sample hardly contains. Small
 // samples need a binade more.
 template <Dtype kDtype, bool kSquares>
-int TopOfSample(double greatest, bool is_large) {
+[[gnu::always_inline]] inline int TopOfSample(double greatest, bool is_large) {
   using C = Certificate<kDtype>;
   if (kSquares && kDtype == Dtype::kF16) return kTopOfF16;
   if (!(greatest > 0) || !std::isfinite(greatest)) return 0;
@@ -65,7 +67,8 @@ struct Magnitudes {
 
 // The scale for values of which a sample of `size` has these.
 template <Dtype kDtype, bool kSquares>
-TotalsScale ScaleOfSample(const Magnitudes& sample, std::int64_t size) {
+[[gnu::always_inline]] inline TotalsScale ScaleOfSample(
+    const Magnitudes& sample, std::int64_t size) {
   constexpr std::int64_t kLargeSample = 64;
   const bool is_large = size >= kLargeSample;
   return ScaleOfTops<kDtype, kSquares>(

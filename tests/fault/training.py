@@ -145,6 +145,7 @@ class Trainer:
 
     def final(self):
         """What the server has of the session; nothing, if it is gone."""
+        self.dial()  # a run that gave up has a connection that still waits
         request = pb.GetSessionRequest(name=self.session)
         try:
             reply, _ = self.call("GetSession", request)

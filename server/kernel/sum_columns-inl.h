@@ -69,6 +69,7 @@ class ColumnStrip {
     box_ = box;
     channels_ = channels;
     width_ = static_cast<std::size_t>(box.columns);
+    ahead_ = Ahead(box);
     SetScales();
     for (auto& units : units_) {
       std::memset(units, 0, PaddedWidth() * sizeof(units[0]));
@@ -108,6 +109,14 @@ class ColumnStrip {
   static constexpr std::size_t kTurnedRoom = kSpilledRows + 32;
   // A total gains less than 2^52 a closing and holds 2^63.
   static constexpr std::int64_t kClosingsUntilDrain = 1 << 10;
+
+  static std::int64_t Ahead(const Box& box) {
+    const std::int64_t tile =
+        static_cast<std::int64_t>(kTileRows) * box.row_stride;
+    const std::int64_t bytes = tile * static_cast<std::int64_t>(sizeof(Bits));
+    return tile * std::clamp<std::int64_t>(kPrefetchedBytes / bytes, 1,
+                                           kPrefetchedTiles);
+  }
 
   std::size_t PaddedWidth() const {
     const std::size_t step = 2 * LaneCount();
@@ -230,7 +239,6 @@ class ColumnStrip {
     const DoubleTag d;
     const ScanTag<kDtype> ds;
     const std::size_t k = j + LaneCount();
-    const std::int64_t ahead = Ahead();
     auto sum_j = hn::Load(d, sums_[0] + j), sum_k = hn::Load(d, sums_[0] + k);
     auto top_j = hn::Load(d, sums_[1] + j), top_k = hn::Load(d, sums_[1] + k);
     auto rest_j = hn::Load(d, sums_[2] + j), rest_k = hn::Load(d, sums_[2] + k);
@@ -241,12 +249,12 @@ class ColumnStrip {
     for (std::size_t r = 0; r < count; ++r) {
       const Bits* const a = a_rows[r] + j;
       const Bits* const b = b_rows[r] + j;
-      PrefetchFar(a + ahead);
+      PrefetchFar(a + ahead_);
       if constexpr (kScans) {
         ScanVector<kDtype>(hn::LoadU(ds, a), a_least, a_greatest);
       }
       if constexpr (!kSquares) {
-        PrefetchFar(b + ahead);
+        PrefetchFar(b + ahead_);
         ScanVector<kDtype>(hn::LoadU(ds, b), b_least, b_greatest);
       }
       const auto a_j = LoadWide<kDtype>(a);
@@ -278,7 +286,6 @@ class ColumnStrip {
     constexpr bool kWide = Certificate<kDtype>::kWide;
     const DoubleTag d;
     const ScanTag<kDtype> ds;
-    const std::int64_t ahead = Ahead();
     auto sum = hn::Load(d, sums_[0] + j);
     auto top = hn::Load(d, sums_[1] + j);
     auto rest = hn::Load(d, sums_[2] + j);
@@ -290,14 +297,14 @@ class ColumnStrip {
     auto b_least = kSquares ? a_least : hn::LoadU(ds, b_least_ + j);
     auto b_greatest = kSquares ? a_least : hn::LoadU(ds, b_greatest_ + j);
     for (std::size_t r = 0; r < count; ++r) {
-      PrefetchFar(a_rows[r] + j + ahead);
+      PrefetchFar(a_rows[r] + j + ahead_);
       const auto a = LoadWide<kDtype>(a_rows[r] + j);
       if constexpr (kScans) {
         ScanVector<kDtype>(hn::LoadU(ds, a_rows[r] + j), a_least, a_greatest);
       }
       auto b = a;
       if constexpr (!kSquares) {
-        PrefetchFar(b_rows[r] + j + ahead);
+        PrefetchFar(b_rows[r] + j + ahead_);
         b = LoadWide<kDtype>(b_rows[r] + j);
         ScanVector<kDtype>(hn::LoadU(ds, b_rows[r] + j), b_least, b_greatest);
       }
@@ -323,15 +330,6 @@ class ColumnStrip {
       hn::StoreU(b_least, ds, b_least_ + j);
       hn::StoreU(b_greatest, ds, b_greatest_ + j);
     }
-  }
-
-  // How far behind an element the one lies that is fetched meanwhile.
-  std::int64_t Ahead() const {
-    const std::int64_t tile =
-        static_cast<std::int64_t>(kTileRows) * box_.row_stride;
-    const std::int64_t bytes = tile * static_cast<std::int64_t>(sizeof(Bits));
-    return tile * std::clamp<std::int64_t>(kPrefetchedBytes / bytes, 1,
-                                           kPrefetchedTiles);
   }
 
   // Whether found >= needed, or found < bound, in all columns.
@@ -500,6 +498,8 @@ class ColumnStrip {
   Box box_ = {};
   ChannelTotals* channels_ = nullptr;
   std::size_t width_ = 0;
+  std::int64_t ahead_ = 0;  // how far behind an element the one lies that is
+                            // fetched meanwhile
 
   // By accumulator and column: its value, and the units it gained before.
   HWY_ALIGN double sums_[kCount][kStripRoom];

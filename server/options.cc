@@ -379,7 +379,7 @@ class Flags {
         ->type_name("FILE")
         ->group(kCommandLineGroup);
     app_.add_flag("--check-config", check_config_,
-                  "Only say what is wrong with flags, variables, files")
+                  "Only say what is wrong in flags, variables, files")
         ->group(kCommandLineGroup);
     app_.add_flag("--print-config", print_config_,
                   "Only print what is in force, and where from")

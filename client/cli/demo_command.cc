@@ -168,8 +168,8 @@ absl::StatusOr<int> RunAtTerminal(const DemoOptions& options,
 void AddDemoCommand(const CommandRegistry& registry) {
   const auto options = std::make_shared<DemoOptions>();
   CLI::App* const demo = AddSubcommand(
-      registry.app, "demo",
-      "train a small network on real digits through the server", kExamples);
+      registry.app, "demo", "Trains a small network on real digits by a server",
+      kExamples);
   demo->add_option("--data", options->data,
                    "the digits, if not those that come along")
       ->type_name("FILE");

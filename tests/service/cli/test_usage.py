@@ -29,6 +29,11 @@ def test_help_has_an_example_and_fits_a_terminal(bn_alone, command):
     assert max(len(line) for line in outcome.out.splitlines()) <= 80
 
 
+def test_the_list_of_commands_fits_a_terminal(bn_alone):
+    lines = bn_alone.ok("--help").out.splitlines()
+    assert all(len(line) <= 80 for line in lines), max(lines, key=len)
+
+
 @pytest.mark.parametrize("words", [["version"], ["eval", "--x", "x.npy"]])
 def test_a_result_that_cannot_be_printed_is_an_error(bn, words):
     bn.save("x.npy", np.arange(6, dtype="f4").reshape(3, 2))

@@ -31,16 +31,7 @@ void ChannelTotals::Rescale(const TotalsScale& next) {
   scale = next;
 }
 
-void ChannelTotals::Add(Wide more_sum, Wide more_top, Wide more_rest) {
-  constexpr Wide kLarge = Wide{1} << 120;
-  const auto is_large = [](Wide v) { return v >= kLarge || v <= -kLarge; };
-  sum += more_sum;
-  top += more_top;
-  rest += more_rest;
-  if (is_large(sum) || is_large(top) || is_large(rest)) SpillIntegers();
-}
-
-void ChannelTotals::Merge(const ChannelTotals& part) {
+void ChannelTotals::MergeOther(const ChannelTotals& part) {
   if (part.scale.kind != SumKind::kNone) {
     if (scale.kind == SumKind::kNone) scale = part.scale;
     if (scale == part.scale) {

@@ -56,10 +56,23 @@ class ChannelTotals {
   // Takes another scale; the integers go to the spill.
   void Rescale(const TotalsScale& next);
 
-  void Merge(const ChannelTotals& part);
+  void Merge(const ChannelTotals& part) {
+    if (scale == part.scale && part.fits()) {
+      Add(part.sum, part.top, part.rest);
+    } else {
+      MergeOther(part);
+    }
+  }
 
   // Adds to the integers, none of which is 2^126 or more in magnitude.
-  void Add(Wide more_sum, Wide more_top, Wide more_rest);
+  void Add(Wide more_sum, Wide more_top, Wide more_rest) {
+    constexpr Wide kLarge = Wide{1} << 120;
+    const auto is_large = [](Wide v) { return v >= kLarge || v <= -kLarge; };
+    sum += more_sum;
+    top += more_top;
+    rest += more_rest;
+    if (is_large(sum) || is_large(top) || is_large(rest)) SpillIntegers();
+  }
 
   ExactSum Sum() const;
   ExactSum Products() const;
@@ -79,6 +92,7 @@ class ChannelTotals {
  private:
   void SpillIntegers();
 
+  void MergeOther(const ChannelTotals& part);
   // The part's integers, at the finer of the two units if they stay small, for
   // parts of a batch that were predicted by themselves; else to the spill.
   void MergeOfOtherScale(const ChannelTotals& part);

@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <optional>
 #include <span>
 #include <vector>
@@ -17,11 +18,28 @@
 
 namespace batchnorm::kernel {
 
-// REQUIRES: limbs.size() is scales.size() * channels; at most kMaxLimbs scales,
-// |scale| <= kMaxLimbScale.
-struct LimbsView {
-  std::span<const double> limbs;
-  std::span<const std::int32_t> scales;
+// Rows that are read where they lie, at any address.
+class LimbsView {
+ public:
+  // REQUIRES: as many limbs as scales.size() * channels; at most kMaxLimbs
+  // scales, |scale| <= kMaxLimbScale.
+  LimbsView(std::span<const double> limbs, std::span<const std::int32_t> scales)
+      : LimbsView(std::as_bytes(limbs), scales) {}
+  LimbsView(std::span<const std::byte> limbs,
+            std::span<const std::int32_t> scales)
+      : limbs_(limbs.data()), scales_(scales) {}
+
+  std::size_t size() const { return scales_.size(); }  // in rows
+  std::int32_t scale(std::size_t row) const { return scales_[row]; }
+  double limb(std::size_t index) const {
+    double value = 0;
+    std::memcpy(&value, limbs_ + index * sizeof(double), sizeof(double));
+    return value;
+  }
+
+ private:
+  const std::byte* limbs_;
+  std::span<const std::int32_t> scales_;
 };
 
 inline constexpr std::int32_t kMaxLimbScale = 1100;
@@ -31,7 +49,7 @@ struct SumLimbs {
   std::vector<double> limbs;
   std::vector<std::int32_t> scales;
 
-  LimbsView view() const { return {limbs, scales}; }
+  LimbsView view() const { return {std::span(limbs), scales}; }
 };
 
 // The sums of `count` values in each channel.

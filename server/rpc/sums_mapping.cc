@@ -1,7 +1,8 @@
 #include "server/rpc/sums_mapping.h"
 
-#include <cstring>
+#include <cstddef>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -23,10 +24,13 @@ absl::Status BadSums(std::string_view field, std::string_view text) {
   return session::InvalidField(field, "BAD_SUMS", text);
 }
 
-// The limbs of an Expansion, whose bytes may lie at any address.
+// The limbs of an Expansion, which has to outlive them.
 struct Limbs {
   std::int64_t channels = 0;
-  kernel::SumLimbs rows;
+  std::span<const std::byte> bytes;
+  std::vector<std::int32_t> scales;
+
+  kernel::LimbsView view() const { return {bytes, scales}; }
 };
 
 absl::Status CheckForm(const v1::Expansion& expansion,
@@ -71,13 +75,9 @@ absl::StatusOr<Limbs> Read(const v1::Expansion& expansion,
   if (!form.ok()) return form;
   Limbs limbs;
   limbs.channels = expansion.limbs().shape(1);
-  const std::string& data = expansion.limbs().data();
-  limbs.rows.limbs.resize(data.size() / sizeof(double));
-  std::memcpy(limbs.rows.limbs.data(), data.data(), data.size());
-  limbs.rows.scales.assign(expansion.scales().begin(),
-                           expansion.scales().end());
-  limbs.rows.scales.resize(
-      static_cast<std::size_t>(expansion.limbs().shape(0)));
+  limbs.bytes = std::as_bytes(std::span(expansion.limbs().data()));
+  limbs.scales.assign(expansion.scales().begin(), expansion.scales().end());
+  limbs.scales.resize(static_cast<std::size_t>(expansion.limbs().shape(0)));
   return limbs;
 }
 
@@ -128,9 +128,9 @@ absl::StatusOr<kernel::ForwardSums> FromProto(const v1::ForwardSums& sums) {
       Read(sums.sum(), "forward.sum", sums.sum_of_squares(),
            "forward.sum_of_squares");
   if (!both.ok()) return both.status();
-  std::optional<kernel::ForwardSums> taken = kernel::ForwardSumsOfLimbs(
-      both->sum.channels, sums.count(), both->sum.rows.view(),
-      both->products.rows.view());
+  std::optional<kernel::ForwardSums> taken =
+      kernel::ForwardSumsOfLimbs(both->sum.channels, sums.count(),
+                                 both->sum.view(), both->products.view());
   if (taken.has_value()) return *std::move(taken);
   return BadSums("forward.sum",
                  sums.count() == 0
@@ -143,7 +143,7 @@ absl::StatusOr<kernel::BackwardSums> FromProto(const v1::BackwardSums& sums) {
                                          sums.sum_dy_x(), "backward.sum_dy_x");
   if (!both.ok()) return both.status();
   std::optional<kernel::BackwardSums> taken = kernel::BackwardSumsOfLimbs(
-      both->sum.channels, both->sum.rows.view(), both->products.rows.view());
+      both->sum.channels, both->sum.view(), both->products.view());
   if (taken.has_value()) return *std::move(taken);
   return BadSums("backward.sum_dy",
                  "expected sums that numbers can have, got others");

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <random>
 #include <utility>
@@ -135,6 +136,126 @@ TEST(SumLimbsTest, LimbsMayOverlapDifferInSignAndComeInAnyOrder) {
     ASSERT_TRUE(sums.has_value());
     EXPECT_EQ(sums->Serialize(), expected->Serialize());
   } while (std::next_permutation(limbs.begin(), limbs.end()));
+}
+
+// Limbs of many channels, most of like magnitudes, and some that are not.
+Numbers RandomLimbs(std::size_t rows, std::size_t channels, double odd,
+                    int range, std::mt19937_64& random) {
+  std::normal_distribution<double> normal(0.5, 2);
+  std::bernoulli_distribution is_odd(odd);
+  std::uniform_int_distribution<int> exponent(-range, range);
+  Numbers limbs(rows * channels);
+  for (double& limb : limbs) {
+    limb = static_cast<float>(normal(random));
+    if (is_odd(random)) {
+      limb = exponent(random) < -200 ? 0.0 : std::ldexp(limb, exponent(random));
+    }
+  }
+  return limbs;
+}
+
+Dyadic Total(const LimbsView& rows, std::size_t channels, std::size_t channel) {
+  Dyadic total;
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    total = total + Dyadic::FromDouble(rows.limb(i * channels + channel)) *
+                        Dyadic::PowerOfTwo(rows.scale(i));
+  }
+  return total;
+}
+
+void ExpectTotals(std::size_t channels, const LimbsView& dy,
+                  const LimbsView& dy_x) {
+  const auto sums =
+      BackwardSumsOfLimbs(static_cast<std::int64_t>(channels), dy, dy_x);
+  ASSERT_TRUE(sums.has_value());
+  for (std::size_t c = 0; c < channels; ++c) {
+    const auto channel = static_cast<std::int64_t>(c);
+    ASSERT_EQ(sums->sum_dy(channel).Value(), Total(dy, channels, c));
+    ASSERT_EQ(sums->sum_dy_x(channel).Value(), Total(dy_x, channels, c));
+  }
+}
+
+TEST(SumLimbsTest, EachChannelIsTheTotalOfItsLimbsWhateverTheOthersAre) {
+  std::mt19937_64 random(11);
+  for (const std::size_t channels : {1, 2, 63, 64, 65, 200}) {
+    for (const std::size_t rows : {1, 2, 3, 127}) {
+      for (const double odd : {0.0, 0.005, 0.3}) {
+        for (const int range : {40, 60, 300}) {
+          const Numbers dy = RandomLimbs(rows, channels, odd, range, random);
+          const Numbers dy_x =
+              RandomLimbs(rows + 1, channels, odd, range, random);
+          Scales scales(rows);
+          if (odd > 0.1) scales.back() = -40;
+          const Scales product_scales(rows + 1);
+          ExpectTotals(channels, {dy, scales}, {dy_x, product_scales});
+        }
+      }
+    }
+  }
+}
+
+TEST(SumLimbsTest, NoScaleMakesANumberOfNoNumber) {
+  for (const std::int32_t scale : {-1100, -1000, -950, 0, 1100}) {
+    const Numbers none = {kNan, 1};
+    const Numbers one = {1};
+    const Scales scales = {scale, 0};
+    const Scales plain = {0};
+    const auto forward = ForwardSumsOfLimbs(1, 2, {none, scales}, {one, plain});
+    const auto backward = BackwardSumsOfLimbs(1, {one, plain}, {none, scales});
+    ASSERT_TRUE(forward.has_value() && backward.has_value());
+    EXPECT_FALSE(forward->totals(0).is_finite());
+    EXPECT_FALSE(backward->totals(0).is_finite());
+  }
+}
+
+void ExpectSame(const ExactSum& a, const ExactSum& b, std::size_t channel) {
+  ASSERT_EQ(a.kind(), b.kind()) << channel;
+  if (!a.is_finite()) return;
+  EXPECT_EQ(a.Value(), b.Value()) << channel;
+}
+
+// The channels of a block are taken together, and each as if it were alone.
+TEST(SumLimbsTest, AChannelWithoutNumbersLeavesItsNeighboursAlone) {
+  constexpr std::size_t kChannels = 100;
+  Numbers sum(kChannels, 3);
+  Numbers squares(kChannels, 7);
+  sum[10] = kNan;
+  sum[20] = kInfinity;
+  squares[20] = kInfinity;
+  squares[30] = -1;
+  sum[40] = squares[40] = 0;
+  squares[70] = 3;  // exactly the least
+  const Scales scales = {0};
+  const auto sums =
+      ForwardSumsOfLimbs(kChannels, 3, {sum, scales}, {squares, scales});
+  ASSERT_TRUE(sums.has_value());
+  for (std::size_t c = 0; c < kChannels; ++c) {
+    const auto alone = OneChannel(3, {sum[c]}, {squares[c]});
+    ASSERT_TRUE(alone.has_value());
+    const auto channel = static_cast<std::int64_t>(c);
+    ExpectSame(sums->sum(channel), alone->sum(0), c);
+    ExpectSame(sums->sum_of_squares(channel), alone->sum_of_squares(0), c);
+  }
+  const Numbers plain(kChannels);
+  Numbers one = plain;
+  one[90] = 1;
+  EXPECT_TRUE(ForwardSumsOfLimbs(kChannels, 0, {plain, scales}, {plain, scales})
+                  .has_value());
+  EXPECT_FALSE(ForwardSumsOfLimbs(kChannels, 0, {one, scales}, {plain, scales})
+                   .has_value());
+}
+
+TEST(SumLimbsTest, RowsMayLieAtAnyAddress) {
+  const Numbers numbers = {1.5, -2.25, 1e10};
+  std::vector<std::byte> bytes(3 * sizeof(double) + 1);
+  std::memcpy(bytes.data() + 1, numbers.data(), 3 * sizeof(double));
+  const Scales scales = {0};
+  const LimbsView there(std::span<const std::byte>(bytes).subspan(1), scales);
+  const auto sums = BackwardSumsOfLimbs(3, there, there);
+  ASSERT_TRUE(sums.has_value());
+  for (std::int64_t c = 0; c < 3; ++c) {
+    EXPECT_EQ(sums->sum_dy(c).ToDouble(), numbers[static_cast<std::size_t>(c)]);
+  }
 }
 
 TEST(SumLimbsTest, AScaleIsAPowerOfTwo) {

@@ -1,0 +1,109 @@
+// Limbs of neighbouring channels as integers of one unit, where they are of
+// like magnitudes: what a rank of a group sends of an ordinary batch. Rows are
+// read as they lie, twice: for what they have in common, and once that is known
+// to do, as integers without a further test. Exact. Thread-compatible.
+#ifndef BATCHNORMD_SERVER_KERNEL_LIMB_BLOCK_H_
+#define BATCHNORMD_SERVER_KERNEL_LIMB_BLOCK_H_
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+
+#include "server/kernel/certificate.h"
+#include "server/kernel/decoded_double.h"
+#include "server/kernel/exact_sum.h"
+#include "server/kernel/sum_limbs.h"
+
+namespace batchnorm::kernel {
+
+class LimbBlock {
+ public:
+  using Wide = ExactSum::Wide;
+  static constexpr std::size_t kMaxChannels = 64;
+  // Integers are below 2^kRoom, so that many can be merged.
+  static constexpr int kRoom = 118;
+
+  // REQUIRES: begin < end <= channels, end - begin <= kMaxChannels.
+  LimbBlock(const LimbsView& rows, std::size_t channels, std::size_t begin,
+            std::size_t end)
+      : rows_(rows), channels_(channels), begin_(begin), end_(end) {
+    for (std::size_t i = 0; i < rows.size(); ++i) FindRange(i);
+  }
+
+  bool is_finite() const { return is_finite_; }
+  // The greatest e of which all limbs are multiples of 2^e; `otherwise` if all
+  // are 0.
+  int Lowest(int otherwise) const {
+    return lowest_ == kNone ? otherwise : lowest_;
+  }
+
+  // Whether Integers can be called. All limbs of a channel together are below
+  // 2^(highest_ + kLimbsBits).
+  bool Fits(int unit) const {
+    if (!is_finite_ || unit > lowest_) return false;
+    if (lowest_ == kNone) return true;
+    if (highest_ + kLimbsBits - unit > kRoom) return false;
+    for (std::size_t i = 0; i < rows_.size(); ++i) {
+      if (std::abs(rows_.scale(i) - unit) > kMaxShift) return false;
+    }
+    return true;
+  }
+
+  // Each channel's limbs together, in units of 2^unit. REQUIRES: Fits(unit).
+  std::array<Wide, kMaxChannels> Integers(int unit) const {
+    std::array<Wide, kMaxChannels> totals = {};
+    for (std::size_t i = 0; i < rows_.size(); ++i) {
+      const double factor = PowerOfTwoDouble(rows_.scale(i) - unit);
+      const std::size_t row = i * channels_;
+      for (std::size_t c = begin_; c < end_; ++c) {
+        totals[c - begin_] += IntegerOf(rows_.limb(row + c) * factor);
+      }
+    }
+    return totals;
+  }
+
+ private:
+  static constexpr int kNone = 1 << 20;
+  static constexpr int kLimbsBits = 7;    // of the number of limbs
+  static constexpr int kMaxShift = 1000;  // of a power of two that is a double
+  
+
+  void FindRange(std::size_t i) {
+    const std::int32_t scale = rows_.scale(i);
+    const std::size_t row = i * channels_;
+    for (std::size_t c = begin_; c < end_; ++c) {
+      const double value = rows_.limb(row + c);
+      if (value == 0) continue;
+      is_finite_ &= IsFiniteDouble(value);
+      const DecodedDouble limb = Decode(value);
+      const int exponent = limb.exponent + scale;
+      lowest_ = std::min(lowest_, exponent + std::countr_zero(limb.magnitude));
+      highest_ = std::max(highest_, exponent + 53);
+    }
+  }
+
+  // REQUIRES: units is an integer below 2^kRoom.
+  static Wide IntegerOf(double units) {
+    constexpr int kLowBits = 60;
+    const auto high =
+        static_cast<std::int64_t>(units * PowerOfTwoDouble(-kLowBits));
+    const auto low = static_cast<std::int64_t>(
+        units - static_cast<double>(high) * PowerOfTwoDouble(kLowBits));
+    return (Wide{high} << kLowBits) + low;
+  }
+
+  const LimbsView& rows_;
+  std::size_t channels_;
+  std::size_t begin_;
+  std::size_t end_;
+  bool is_finite_ = true;
+  int lowest_ = kNone;
+  int highest_ = -kNone;
+};
+
+}  // namespace batchnorm::kernel
+
+#endif  // BATCHNORMD_SERVER_KERNEL_LIMB_BLOCK_H_

@@ -40,11 +40,10 @@ void Call::OnReceived(bool ok) {
     Refuse(admitted);
   } else if (!method_.carries_tensors) {
     floor_.session_pool.Run([this] { Answer(); });
+  } else if (method_.is_quick(tenant_, request_)) {
+    TakeTurn();
   } else {
-    floor_.compute_pool.Run([this] {
-      floor_.on_turn();
-      Answer();
-    });
+    floor_.compute_pool.Run([this] { TakeTurn(); });
   }
 }
 
@@ -66,6 +65,11 @@ absl::Status Call::Admit() {
 void Call::Refuse(const absl::Status& why) {
   request_.Clear();
   Fail(why);
+}
+
+void Call::TakeTurn() {
+  floor_.on_turn();
+  Answer();
 }
 
 void Call::Answer() {

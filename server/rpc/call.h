@@ -6,7 +6,7 @@
 //   received  (completion-queue thread) posts the next one, finds out whose
 //             this one is, admits it by its bytes, and hands it to a pool:
 //             tensor calls to the one that computes, session calls to the one
-//             that may wait for the store
+//             that may wait for the store; quick ones it answers itself
 //   answer    parses, works, and ends in Finish or Fail, on any thread
 //   finished  (completion-queue thread) gives the bytes back and is gone
 //
@@ -51,6 +51,11 @@ struct Method {
   // Leads to exactly one Finish or Fail, now or later, on any thread. The bytes
   // are the call's; it is gone when it is answered.
   std::function<void(Call&, grpc::ByteBuffer&)> answer;
+  // Whether a tenant's call is answered sooner than another thread is woken for
+  // it, without waiting for the store.
+  std::function<bool(const std::string& tenant, const grpc::ByteBuffer&)>
+      is_quick =
+          [](const std::string&, const grpc::ByteBuffer&) { return false; };
   // Told of a tenant's call that was not admitted: others may wait for it. Not
   // to keep its caller waiting, so nothing that waits may be done here.
   std::function<void(const std::string& tenant, const grpc::ByteBuffer&,
@@ -99,6 +104,7 @@ class Call {
   absl::Status Identify();
   absl::Status Admit();
   void Refuse(const absl::Status& why);
+  void TakeTurn();  // of a tensor call
   void Answer();
   absl::Status CheckAlive() const;
   void Record(const grpc::Status& status, std::size_t reply_bytes) const;

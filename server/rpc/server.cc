@@ -1,7 +1,6 @@
 #include "server/rpc/server.h"
 
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
-#include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 
@@ -12,11 +11,11 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
-#include "grpc/health/v1/health.pb.h"
 #include "server/rpc/access_control.h"
 #include "server/rpc/byte_budget.h"
 #include "server/rpc/call.h"
 #include "server/rpc/call_census.h"
+#include "server/rpc/health.h"
 #include "server/rpc/listener.h"
 #include "server/rpc/methods.h"
 #include "server/rpc/thread_pool.h"
@@ -153,8 +152,8 @@ void Harden(const ServerOptions& options, grpc::ServerBuilder& builder) {
       kMinPingIntervalMs);
 }
 
-// Health and reflection are not called often: one thread is enough.
-void LimitStandardServices(grpc::ServerBuilder& builder) {
+// Reflection is not called often: one thread is enough.
+void LimitReflection(grpc::ServerBuilder& builder) {
   using Builder = grpc::ServerBuilder;
   builder.SetSyncServerOption(Builder::SyncServerOption::NUM_CQS, 1);
   builder.SetSyncServerOption(Builder::SyncServerOption::MIN_POLLERS, 1);
@@ -173,8 +172,6 @@ class Reflection : public grpc::ServerBuilderOption {
                          plugins) override {
     using Plugin = grpc::reflection::ProtoServerReflectionPlugin;
     auto plugin = std::make_unique<Plugin>();
-    // gRPC answers health calls itself; this links in their description.
-    grpc::health::v1::HealthCheckRequest::descriptor();
     std::erase_if(*plugins, [&plugin](const auto& other) {
       return other->name() == plugin->name();
     });
@@ -216,7 +213,6 @@ struct Server::State {
   }
   absl::Status Build();
   void Serve();
-  void SetHealth(bool serving);
   void Stop();
 
   const ServerOptions options;
@@ -226,6 +222,7 @@ struct Server::State {
   ByteBudget budget;
   CallCensus census;
   ServiceMethods bound;
+  Health health{kServiceName};
   Listeners listeners;
   std::vector<std::string> addresses;
   std::vector<std::unique_ptr<grpc::ServerCompletionQueue>> queues;
@@ -239,17 +236,17 @@ struct Server::State {
 };
 
 absl::Status Server::State::Build() {
-  grpc::EnableDefaultHealthCheckService(true);
   grpc::ServerBuilder builder;
   builder.SetOption(std::make_unique<Reflection>(options.reflection));
   Harden(options, builder);
-  LimitStandardServices(builder);
+  LimitReflection(builder);
   for (const std::string& address : options.listen) {
     absl::Status added =
         listeners.Add(address, access->CredentialsFor(address), builder);
     if (!added.ok()) return added;
   }
   builder.RegisterService(bound.service.get());
+  builder.RegisterService(&health.service());
   for (int i = 0; i < CompletionQueues(); ++i) {
     queues.push_back(builder.AddCompletionQueue());
   }
@@ -276,19 +273,14 @@ void Server::State::Serve() {
     for (int i = 0; i < kPostedCalls; ++i) {
       JoinCall::Post(bound.join, floors.back());
     }
+    health.Post(floors.back());
     queue_threads.emplace_back([&queue] { React(*queue); });
   }
   sweeper = std::make_unique<Ticker>(SweepPeriod(options.idle_ttl),
                                      [this] { ForgetIdle(registry); });
   barrier_guard = std::make_unique<Ticker>(
       kBarrierTick, [this] { registry.AbortOverdueBarriers(); });
-  SetHealth(true);
-}
-
-void Server::State::SetHealth(bool serving) {
-  grpc::HealthCheckServiceInterface* health = server->GetHealthCheckService();
-  health->SetServingStatus(serving);  // ""
-  health->SetServingStatus(kServiceName, serving);
+  health.SetServing(true);
 }
 
 // Calls are answered before gRPC shuts down: it closes a connection the moment
@@ -302,6 +294,7 @@ void Server::State::Stop() {
   census.RefuseFromNowOn();
   registry.EndBarriers();
   census.WaitUntilAnswered(deadline);
+  health.EndWatches();
   server->Shutdown(
       absl::ToChronoTime(std::min(deadline, absl::Now() + kGoodbye)));
   census.WaitUntilEmpty();
@@ -348,7 +341,7 @@ ServerCounters Server::counters() const {
 
 void Server::Drain(absl::Duration grace) {
   if (state_->server == nullptr) return;
-  state_->SetHealth(false);
+  state_->health.SetServing(false);
   absl::SleepFor(grace);
   state_->Stop();
 }

@@ -476,6 +476,13 @@ absl::StatusOr<std::shared_ptr<Session>> Registry::Find(std::string_view name) {
   return Open(name, /*mark_used=*/true, "session");
 }
 
+bool Registry::IsLoaded(std::string_view name) const {
+  const std::optional<std::string> stored = Stored(name);
+  if (!stored.has_value()) return false;
+  const SessionPtr session = state_->loaded.Find(*stored);
+  return session != nullptr && session->StoreStatus().ok();
+}
+
 absl::StatusOr<std::shared_ptr<Session>> Registry::Open(
     std::string_view name, bool mark_used, std::string_view field) {
   const std::optional<std::string> stored = Stored(name);

@@ -101,6 +101,9 @@ class Registry {
   // The session for a tensor call; marks it used.
   absl::StatusOr<std::shared_ptr<Session>> Find(std::string_view name);
 
+  // Whether Find would find it without waiting for the store.
+  bool IsLoaded(std::string_view name) const;
+
   // Deletes the sessions that have been idle for longer than the TTL; returns
   // how many. For a timer.
   std::int64_t ExpireIdle();

@@ -138,10 +138,6 @@ std::int64_t ForwardSums::channels() const {
   return static_cast<std::int64_t>(counts_.size());
 }
 
-const ChannelTotals& ForwardSums::totals(std::int64_t channel) const {
-  return totals_[Index(channel)];
-}
-
 std::int64_t ForwardSums::count(std::int64_t channel) const {
   return counts_[Index(channel)];
 }
@@ -237,10 +233,6 @@ void BackwardSums::Merge(const BackwardSums& part) {
 
 std::int64_t BackwardSums::channels() const {
   return static_cast<std::int64_t>(totals_.size());
-}
-
-const ChannelTotals& BackwardSums::totals(std::int64_t channel) const {
-  return totals_[Index(channel)];
 }
 
 ExactSum BackwardSums::sum_dy(std::int64_t channel) const {

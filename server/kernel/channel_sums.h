@@ -9,6 +9,7 @@
 #ifndef BATCHNORMD_SERVER_KERNEL_CHANNEL_SUMS_H_
 #define BATCHNORMD_SERVER_KERNEL_CHANNEL_SUMS_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -49,7 +50,9 @@ class ForwardSums {
   void Merge(const ForwardSums& part);
 
   std::int64_t channels() const;
-  const ChannelTotals& totals(std::int64_t channel) const;
+  const ChannelTotals& totals(std::int64_t channel) const {
+    return totals_[static_cast<std::size_t>(channel)];
+  }
   std::int64_t count(std::int64_t channel) const;       // n
   ExactSum sum(std::int64_t channel) const;             // S
   ExactSum sum_of_squares(std::int64_t channel) const;  // Q
@@ -83,7 +86,9 @@ class BackwardSums {
   void Merge(const BackwardSums& part);
 
   std::int64_t channels() const;
-  const ChannelTotals& totals(std::int64_t channel) const;
+  const ChannelTotals& totals(std::int64_t channel) const {
+    return totals_[static_cast<std::size_t>(channel)];
+  }
   ExactSum sum_dy(std::int64_t channel) const;    // D
   ExactSum sum_dy_x(std::int64_t channel) const;  // P
 

@@ -100,10 +100,6 @@ ExactSum ChannelTotals::Products() const {
   return total;
 }
 
-bool ChannelTotals::is_finite() const {
-  return !spill_ || (spill_->sum.is_finite() && spill_->products.is_finite());
-}
-
 ChannelTotals::Spill& ChannelTotals::spill() {
   if (!spill_) spill_ = std::make_unique<Spill>();
   return *spill_;

@@ -79,7 +79,9 @@ class ChannelTotals {
   // Whether all of it is in the integers.
   bool fits() const { return spill_ == nullptr; }
   // Neither NaN nor an infinity was added.
-  bool is_finite() const;
+  bool is_finite() const {
+    return fits() || (spill_->sum.is_finite() && spill_->products.is_finite());
+  }
 
   // For what is not at this channel's scale.
   Spill& spill();

@@ -54,45 +54,52 @@ class LimbBlock {
 
   // Each channel's limbs together, in units of 2^unit. REQUIRES: Fits(unit).
   std::array<Wide, kMaxChannels> Integers(int unit) const {
-    std::array<Wide, kMaxChannels> totals = {};
+    // As high * 2^kLowBits + low: neither half of kMaxLimbs limbs overflows.
+    std::array<std::int64_t, kMaxChannels> high = {};
+    std::array<std::int64_t, kMaxChannels> low = {};
     for (std::size_t i = 0; i < rows_.size(); ++i) {
       const double factor = PowerOfTwoDouble(rows_.scale(i) - unit);
-      const std::size_t row = i * channels_;
-      for (std::size_t c = begin_; c < end_; ++c) {
-        totals[c - begin_] += IntegerOf(rows_.limb(row + c) * factor);
+      const std::size_t row = i * channels_ + begin_;
+      for (std::size_t c = 0; c < end_ - begin_; ++c) {
+        const double units = rows_.limb(row + c) * factor;
+        const auto part =
+            static_cast<std::int64_t>(units * PowerOfTwoDouble(-kLowBits));
+        high[c] += part;
+        low[c] += static_cast<std::int64_t>(
+            units - static_cast<double>(part) * PowerOfTwoDouble(kLowBits));
       }
+    }
+    std::array<Wide, kMaxChannels> totals;
+    for (std::size_t c = 0; c < kMaxChannels; ++c) {
+      totals[c] = (Wide{high[c]} << kLowBits) + low[c];
     }
     return totals;
   }
 
  private:
   static constexpr int kNone = 1 << 20;
-  static constexpr int kLimbsBits = 7;    // of the number of limbs
+  static constexpr int kNonFiniteExponent = 0x7ff - 1075;  // as Decode has it
+  static constexpr int kLimbsBits = 7;  // of the number of limbs
+  static_assert(kMaxLimbs <= 1 << kLimbsBits);
+  static constexpr int kLowBits = 56;
+  static_assert(kLowBits + kLimbsBits <= 63 && kRoom - kLowBits <= 62);
   static constexpr int kMaxShift = 1000;  // of a power of two that is a double
-  
 
   void FindRange(std::size_t i) {
-    const std::int32_t scale = rows_.scale(i);
     const std::size_t row = i * channels_;
+    int lowest = kNone;
+    int highest = -kNone;
     for (std::size_t c = begin_; c < end_; ++c) {
-      const double value = rows_.limb(row + c);
-      if (value == 0) continue;
-      is_finite_ &= IsFiniteDouble(value);
-      const DecodedDouble limb = Decode(value);
-      const int exponent = limb.exponent + scale;
-      lowest_ = std::min(lowest_, exponent + std::countr_zero(limb.magnitude));
-      highest_ = std::max(highest_, exponent + 53);
+      const DecodedDouble limb = Decode(rows_.limb(row + c));
+      if (limb.magnitude == 0) continue;
+      lowest =
+          std::min(lowest, limb.exponent + std::countr_zero(limb.magnitude));
+      highest = std::max(highest, limb.exponent);
     }
-  }
-
-  // REQUIRES: units is an integer below 2^kRoom.
-  static Wide IntegerOf(double units) {
-    constexpr int kLowBits = 60;
-    const auto high =
-        static_cast<std::int64_t>(units * PowerOfTwoDouble(-kLowBits));
-    const auto low = static_cast<std::int64_t>(
-        units - static_cast<double>(high) * PowerOfTwoDouble(kLowBits));
-    return (Wide{high} << kLowBits) + low;
+    if (lowest == kNone) return;
+    is_finite_ &= highest < kNonFiniteExponent;
+    lowest_ = std::min(lowest_, lowest + rows_.scale(i));
+    highest_ = std::max(highest_, highest + 53 + rows_.scale(i));
   }
 
   const LimbsView& rows_;

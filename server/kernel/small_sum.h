@@ -25,13 +25,17 @@ class SmallSum {
   // REQUIRES: 0 <= shift <= kMaxShift, and |low|, |high| < 2^127.
   SmallSum(Wide low, Wide high, int shift, int unit) {
     assert(0 <= shift && shift <= kMaxShift);
-    // Two's complement. Below, 63 + 128 + 127 bits and one for the carry.
     const int offset = unit & (kLimbBits - 1);
     low_ = (unit - offset) / kLimbBits;
-    Add(low, offset);
-    Add(high, offset + shift);
-    negative_ = static_cast<std::int64_t>(limbs_.back()) < 0;
-    if (negative_) Negate();
+    if (IsBelow(low, kWholeBits) && IsBelow(high, kWholeBits - shift)) {
+      SetWhole(high == 0 ? low : low + (high << shift), offset);
+    } else {
+      // Two's complement. Below, 63 + 128 + 127 bits and one for the carry.
+      Add(low, offset);
+      Add(high, offset + shift);
+      negative_ = static_cast<std::int64_t>(limbs_.back()) < 0;
+      if (negative_) Negate();
+    }
     while (end_ > 0 && limbs_[end_ - 1] == 0) --end_;
     while (begin_ < end_ && limbs_[begin_] == 0) ++begin_;
   }
@@ -46,6 +50,29 @@ class SmallSum {
  private:
   static constexpr int kLimbBits = 64;
   static constexpr std::size_t kLimbs = 5;
+  // Two integers below 2^this are one together, as nearly all are.
+  static constexpr int kWholeBits = 125;
+
+  using Bits = unsigned __int128;
+
+  static Bits MagnitudeOf(Wide value) {
+    return value < 0 ? -static_cast<Bits>(value) : static_cast<Bits>(value);
+  }
+  static bool IsBelow(Wide value, int bits) {
+    return value == 0 || (bits >= 0 && MagnitudeOf(value) >> bits == 0);
+  }
+
+  void SetWhole(Wide value, int offset) {
+    const Bits magnitude = MagnitudeOf(value);
+    negative_ = value < 0;
+    const Bits shifted = magnitude << offset;
+    limbs_[0] = static_cast<Limb>(shifted);
+    limbs_[1] = static_cast<Limb>(shifted >> kLimbBits);
+    if (offset > 0) {
+      limbs_[2] = static_cast<Limb>(magnitude >> (2 * kLimbBits - offset));
+    }
+    end_ = 3;
+  }
 
   void Add(Wide value, int shift) {
     const auto words = static_cast<Bits>(value);
@@ -74,8 +101,6 @@ class SmallSum {
       carry >>= kLimbBits;
     }
   }
-
-  using Bits = unsigned __int128;
 
   std::array<Limb, kLimbs> limbs_ = {};  // least significant first
   std::size_t begin_ = 0;

@@ -36,28 +36,28 @@ Tag TagOf(ExactSum::Kind kind) {
   }
 }
 
-void PutLittleEndian(std::uint64_t value, int bytes, char* out) {
-  for (int i = 0; i < bytes; ++i) out[i] = static_cast<char>(value >> 8 * i);
+void PutLittleEndian(std::uint64_t value, char* out) {
+  for (int i = 0; i < 8; ++i) out[i] = static_cast<char>(value >> 8 * i);
 }
 
 }  // namespace
 
 SumWriter::SumWriter(std::string_view magic, std::int64_t channels)
-    : bytes_(magic) {
+    : bytes_(magic), size_(magic.size()) {
   // A count and two sums, a sum of up to three limbs, as most are.
   constexpr std::size_t kUsualBytes = 8 + 2 * (3 + 3 * kLimbBytes);
-  bytes_.reserve(magic.size() + 8 +
-                 static_cast<std::size_t>(channels) * kUsualBytes);
-  WriteInteger(static_cast<std::uint64_t>(channels), 8);
+  bytes_.resize(magic.size() + 8 +
+                static_cast<std::size_t>(channels) * kUsualBytes);
+  WriteLong(static_cast<std::uint64_t>(channels));
 }
 
 void SumWriter::WriteCount(std::int64_t count) {
-  WriteInteger(static_cast<std::uint64_t>(count), 8);
+  WriteLong(static_cast<std::uint64_t>(count));
 }
 
 void SumWriter::WriteSum(const ExactSum& sum) {
   if (!sum.is_finite()) {
-    return WriteInteger(static_cast<std::uint64_t>(TagOf(sum.kind())), 1);
+    return WriteTag(static_cast<std::uint8_t>(TagOf(sum.kind())));
   }
   const Dyadic value = sum.Value();
   WriteNumber(value.is_negative(), value.low(), value.limbs());
@@ -72,24 +72,35 @@ void SumWriter::WriteNumber(bool negative, int low,
   const Tag tag = limbs.empty() ? Tag::kZero
                   : negative    ? Tag::kNegative
                                 : Tag::kPositive;
-  if (limbs.empty()) return WriteInteger(static_cast<std::uint64_t>(tag), 1);
+  if (limbs.empty()) return WriteTag(static_cast<std::uint8_t>(tag));
   char* out = Append(3 + limbs.size() * kLimbBytes);
   *out++ = static_cast<char>(tag);
   *out++ = static_cast<char>(low - kLowestLimb);
   *out++ = static_cast<char>(limbs.size());
   for (const Dyadic::Limb limb : limbs) {
-    PutLittleEndian(limb, kLimbBytes, out);
+    PutLittleEndian(limb, out);
     out += kLimbBytes;
   }
 }
 
-void SumWriter::WriteInteger(std::uint64_t value, int bytes) {
-  PutLittleEndian(value, bytes, Append(static_cast<std::size_t>(bytes)));
+void SumWriter::WriteTag(std::uint8_t tag) {
+  *Append(1) = static_cast<char>(tag);
+}
+
+void SumWriter::WriteLong(std::uint64_t value) {
+  PutLittleEndian(value, Append(8));
 }
 
 char* SumWriter::Append(std::size_t bytes) {
-  bytes_.resize(bytes_.size() + bytes);
-  return &bytes_[bytes_.size() - bytes];
+  if (bytes_.size() - size_ < bytes) bytes_.resize(2 * bytes_.size() + bytes);
+  char* const out = bytes_.data() + size_;
+  size_ += bytes;
+  return out;
+}
+
+std::string SumWriter::Take() {
+  bytes_.resize(size_);
+  return std::move(bytes_);
 }
 
 std::optional<std::int64_t> SumReader::ReadHeader(std::string_view magic,

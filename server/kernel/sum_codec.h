@@ -27,16 +27,18 @@ class SumWriter {
   void WriteSum(const ExactSum& sum);
   // The same bytes, without an allocation.
   void WriteSum(const SmallSum& sum);
-  std::string Take() { return std::move(bytes_); }
+  std::string Take();
 
  private:
   // The number of these limbs, from the lowest, of which 0 has none.
   void WriteNumber(bool negative, int low, std::span<const Dyadic::Limb> limbs);
-  void WriteInteger(std::uint64_t value, int bytes);
+  void WriteTag(std::uint8_t tag);
+  void WriteLong(std::uint64_t value);
   // Where to write that many more.
   char* Append(std::size_t bytes);
 
   std::string bytes_;
+  std::size_t size_;  // of what is written
 };
 
 class SumReader {

@@ -77,13 +77,16 @@ std::optional<TotalsScale> ScaleOfProducts(const Limbs& sum,
   return std::nullopt;
 }
 
+// REQUIRES: the scale is of this kind.
+template <SumKind kKind>
 void SetIntegers(const TotalsScale& scale, Wide sum, Wide product,
                  ChannelTotals& totals) {
+  const int shift = UnitsOf(kKind).top_shift;
   totals.scale = scale;
   totals.sum = sum;
   // Both halves small, so that many can be merged.
-  totals.top = product >> scale.top_shift();
-  totals.rest = product - (totals.top << scale.top_shift());
+  totals.top = product >> shift;
+  totals.rest = product - (totals.top << shift);
 }
 
 // Within a few units of its last place. REQUIRES: |value| < 2^120.
@@ -174,7 +177,7 @@ ChannelTotals ForwardTotals(std::int64_t count, const LimbColumn& sum,
   const Wide S = sum.Integer(scale->sum_unit());
   const Wide Q = squares.Integer(scale->product_unit());
   ChannelTotals totals;
-  SetIntegers(*scale, S, Q, totals);
+  SetIntegers<SumKind::kNarrowSquares>(*scale, S, Q, totals);
   if (AreClearlyOfNumbers(count, S, Q)) return totals;
   return OfNumbers(count, sum, squares, std::move(totals));
 }
@@ -184,12 +187,13 @@ ChannelTotals BackwardTotals(const LimbColumn& sum_dy,
   const auto scale = ScaleOfProducts(sum_dy, sum_dy_x);
   if (!scale.has_value()) return Spilled(sum_dy.Exact(), sum_dy_x.Exact());
   ChannelTotals totals;
-  SetIntegers(*scale, sum_dy.Integer(scale->sum_unit()),
-              sum_dy_x.Integer(scale->product_unit()), totals);
+  SetIntegers<SumKind::kNarrowProducts>(
+      *scale, sum_dy.Integer(scale->sum_unit()),
+      sum_dy_x.Integer(scale->product_unit()), totals);
   return totals;
 }
 
-// What is taken, and where to.
+// What is taken, and the totals of the channels before.
 struct Taking {
   std::size_t channels;
   const LimbsView& sum;
@@ -205,15 +209,16 @@ class Columns {
   bool TakeForward(std::int64_t count, std::size_t channel) {
     if (!Read(channel)) return false;
     if (count > 0) {
-      taking_.totals[channel] = ForwardTotals(count, sum_, products_);
+      taking_.totals.push_back(ForwardTotals(count, sum_, products_));
       return true;
     }
+    taking_.totals.emplace_back();
     return IsZero(sum_) && IsZero(products_);
   }
 
   bool TakeBackward(std::size_t channel) {
     if (!Read(channel)) return false;
-    taking_.totals[channel] = BackwardTotals(sum_, products_);
+    taking_.totals.push_back(BackwardTotals(sum_, products_));
     return true;
   }
 
@@ -267,7 +272,8 @@ bool TakeChannels(const Taking& taking, const FindScale& find_scale,
 std::optional<ForwardSums> ForwardSumsOfLimbs(std::int64_t channels,
                                               std::int64_t count, LimbsView sum,
                                               LimbsView squares) {
-  std::vector<ChannelTotals> totals(Index(channels));
+  std::vector<ChannelTotals> totals;
+  totals.reserve(Index(channels));
   const Taking taking{Index(channels), sum, squares, totals};
   Columns columns(taking);
   const auto take_alone = [&](std::size_t c) {
@@ -278,7 +284,8 @@ std::optional<ForwardSums> ForwardSumsOfLimbs(std::int64_t channels,
       [&](std::size_t c, const TotalsScale& scale, Wide S, Wide Q) {
         const bool plain = count > 0 && AreClearlyOfNumbers(count, S, Q);
         if (!plain) return take_alone(c);
-        SetIntegers(scale, S, Q, totals[c]);
+        SetIntegers<SumKind::kNarrowSquares>(scale, S, Q,
+                                             totals.emplace_back());
         return true;
       },
       take_alone);
@@ -289,13 +296,15 @@ std::optional<ForwardSums> ForwardSumsOfLimbs(std::int64_t channels,
 std::optional<BackwardSums> BackwardSumsOfLimbs(std::int64_t channels,
                                                 LimbsView sum_dy,
                                                 LimbsView sum_dy_x) {
-  std::vector<ChannelTotals> totals(Index(channels));
+  std::vector<ChannelTotals> totals;
+  totals.reserve(Index(channels));
   const Taking taking{Index(channels), sum_dy, sum_dy_x, totals};
   Columns columns(taking);
   const bool taken = TakeChannels(
       taking, ScaleOfProducts<LimbBlock>,
-      [&](std::size_t c, const TotalsScale& scale, Wide D, Wide P) {
-        SetIntegers(scale, D, P, totals[c]);
+      [&](std::size_t, const TotalsScale& scale, Wide D, Wide P) {
+        SetIntegers<SumKind::kNarrowProducts>(scale, D, P,
+                                              totals.emplace_back());
         return true;
       },
       [&](std::size_t c) { return columns.TakeBackward(c); });

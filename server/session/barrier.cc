@@ -19,17 +19,14 @@ constexpr absl::Duration kGrace = absl::Seconds(1);
 constexpr absl::Duration kPatience = absl::Seconds(5);
 constexpr std::size_t kMostRanksNamed = 16;
 
-// The first rank's are copied, the others' are added.
-void Merge(const SumsView& sums, Attempt& attempt) {
-  const bool is_first = attempt.missing == attempt.ranks.size();
+void Merge(PhaseSums sums, std::optional<PhaseSums>& total) {
+  if (!total.has_value()) {
+    total = std::move(sums);
+    return;
+  }
   std::visit(
-      [&](const auto* part) {
-        using Sums = std::decay_t<decltype(*part)>;
-        if (is_first) {
-          attempt.sums.emplace<Sums>(*part);
-        } else {
-          std::get<Sums>(attempt.sums).Merge(*part);
-        }
+      [&total](const auto& part) {
+        std::get<std::decay_t<decltype(part)>>(*total).Merge(part);
       },
       sums);
 }
@@ -97,7 +94,7 @@ Attempt& Barrier::Begin(const PhaseKey& key, std::uint32_t world_size,
 
 Barrier::Result Barrier::Arrive(
     const PhaseKey& key, std::uint32_t world_size, Arrival arrival,
-    const SumsView& sums, absl::Time now,
+    PhaseSums sums, absl::Time now,
     const std::function<bool(const Arrival& former)>& is_fenced) {
   Result result;
   auto found = attempts_.find(key);
@@ -134,7 +131,7 @@ Barrier::Result Barrier::Arrive(
   }
   Attempt& attempt =
       found == attempts_.end() ? Begin(key, world_size, now) : *found->second;
-  Merge(sums, attempt);
+  Merge(std::move(sums), attempt.sums);
   --attempt.missing;
   if (now - attempt.began < kPatience) told_late_.erase(arrival.rank);
   std::optional<Arrival>& place = attempt.ranks[arrival.rank];
@@ -177,7 +174,7 @@ CompleteAttempt Barrier::Complete(const PhaseKey& key, absl::Time now) {
   const std::unique_ptr<Attempt> attempt =
       std::move(attempts_.extract(key).mapped());
   CompleteAttempt complete{
-      .key = key, .ranks = {}, .sums = std::move(attempt->sums)};
+      .key = key, .ranks = {}, .sums = *std::move(attempt->sums)};
   complete.ranks.reserve(attempt->ranks.size());
   for (std::optional<Arrival>& arrival : attempt->ranks) {
     if (!arrival.has_value()) continue;  // there are none

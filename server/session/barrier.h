@@ -43,9 +43,8 @@ struct Settle {
   bool computes = false;  // long, if the outcome is a step
 };
 
-// The sums of one rank, of one phase or the other.
-using SumsView =
-    std::variant<const kernel::ForwardSums*, const kernel::BackwardSums*>;
+// Of one phase or the other.
+using PhaseSums = std::variant<kernel::ForwardSums, kernel::BackwardSums>;
 
 // One rank's part, without its sums.
 struct Arrival {
@@ -64,8 +63,7 @@ struct Attempt {
   std::uint64_t number = 0;  // of the session, from 1
   absl::Time began;
   std::vector<std::optional<Arrival>> ranks;
-  // Of them all.
-  std::variant<std::monostate, kernel::ForwardSums, kernel::BackwardSums> sums;
+  std::optional<PhaseSums> sums;  // of those that have come
   std::uint32_t missing = 0;
 };
 
@@ -73,7 +71,7 @@ struct Attempt {
 struct CompleteAttempt {
   PhaseKey key;
   std::vector<Arrival> ranks;
-  std::variant<std::monostate, kernel::ForwardSums, kernel::BackwardSums> sums;
+  PhaseSums sums;
 };
 
 // Somebody to be told something, outside all locks.
@@ -95,7 +93,7 @@ class Barrier {
   // is no writer any more; `NEW_WEIGHT_DIFFERS` from the first arrival's, which
   // ends the attempt.
   Result Arrive(const PhaseKey& key, std::uint32_t world_size, Arrival arrival,
-                const SumsView& sums, absl::Time now,
+                PhaseSums sums, absl::Time now,
                 const std::function<bool(const Arrival& former)>& is_fenced);
 
   // The callers of an attempt that cannot succeed, as this rank was refused.

@@ -86,7 +86,7 @@ void Session::ForwardInGroup(const ForwardCall& call,
     state.Tell(state.Refuse(call, summed.status()));
     return done(summed.status());
   }
-  const auto shard = std::make_shared<const ForwardShard>(*std::move(summed));
+  const auto shard = std::make_shared<ForwardShard>(*std::move(summed));
   const auto replayed = std::make_shared<bool>(false);
   const auto tell = [self = shared_from_this(), shard, replayed,
                      done](const absl::StatusOr<GroupOutcome>& outcome) {
@@ -124,7 +124,7 @@ absl::StatusOr<StepWindow::Place> Session::State::PlaceInGroup(
   return place;
 }
 
-Turn Session::State::Arrive(const ForwardShard& shard, Settle settle) {
+Turn Session::State::Arrive(ForwardShard& shard, Settle settle) {
   const ForwardCall& call = shard.call;
   std::lock_guard lock(mutex);
   const absl::StatusOr<StepWindow::Place> place = PlaceInGroup(call);
@@ -141,7 +141,7 @@ Turn Session::State::Arrive(const ForwardShard& shard, Settle settle) {
                .new_weight = shard.new_weight,
                .input = keeps ? InputOf(shard, nullptr) : nullptr,
                .settle = std::move(settle)},
-              &shard.sums);
+              std::move(shard.sums));
 }
 
 Turn Session::State::Replay(const ForwardShard& shard, Settle settle) {
@@ -227,7 +227,7 @@ void Session::BackwardInGroup(BackwardCall call,
     state.Tell(state.Refuse(header, summed.status()));
     return done(summed.status());
   }
-  const auto shard = std::make_shared<const BackwardShard>(*std::move(summed));
+  const auto shard = std::make_shared<BackwardShard>(*std::move(summed));
   const auto tell = [self = shared_from_this(), shard,
                      done](const absl::StatusOr<GroupOutcome>& outcome) {
     if (!outcome.ok()) return done(outcome.status());
@@ -292,7 +292,7 @@ absl::StatusOr<GroupStepPtr> Session::State::GroupOf(
   return record->group;
 }
 
-Turn Session::State::Arrive(const BackwardShard& shard, Settle settle) {
+Turn Session::State::Arrive(BackwardShard& shard, Settle settle) {
   const BackwardCall& call = shard.call;
   std::lock_guard lock(mutex);
   const absl::StatusOr<GroupStepPtr> step = GroupOf(call);
@@ -307,12 +307,13 @@ Turn Session::State::Arrive(const BackwardShard& shard, Settle settle) {
     turn.told.push_back({std::move(settle), GroupOutcome{*step, changes}});
     return turn;
   }
+  const bool is_local = config.gradient_reduction == GradientReduction::kLocal;
   return Join(KeyOf(call), (*step)->world_size(),
               {.rank = call.rank,
                .fingerprint = {.input = shard.digest, .parameters = {}},
                .writer_token = call.writer_token,
                .settle = std::move(settle)},
-              &shard.sums);
+              is_local ? shard.sums : std::move(shard.sums));
 }
 
 absl::StatusOr<GroupOutcome> Session::State::CompleteBackward(
@@ -364,7 +365,7 @@ void Session::SyncForward(SyncCall call, const Completion<SyncResult>& done) {
     state.Tell(state.Refuse(forward, taken.status()));
     return done(taken.status());
   }
-  const auto shard = std::make_shared<const ForwardShard>(*std::move(taken));
+  const auto shard = std::make_shared<ForwardShard>(*std::move(taken));
   const auto replayed = std::make_shared<bool>(false);
   const auto tell = [shard, replayed,
                      done](const absl::StatusOr<GroupOutcome>& outcome) {
@@ -391,7 +392,7 @@ void Session::SyncBackward(SyncCall call, const Completion<SyncResult>& done) {
     state.Tell(state.Refuse(header, taken.status()));
     return done(taken.status());
   }
-  const auto shard = std::make_shared<const BackwardShard>(*std::move(taken));
+  const auto shard = std::make_shared<BackwardShard>(*std::move(taken));
   const auto tell = [self = shared_from_this(), shard,
                      done](const absl::StatusOr<GroupOutcome>& outcome) {
     if (!outcome.ok()) return done(outcome.status());
@@ -407,11 +408,12 @@ void Session::SyncBackward(SyncCall call, const Completion<SyncResult>& done) {
 // ---- The barrier
 
 Turn Session::State::Join(const PhaseKey& key, std::uint32_t ranks,
-                          Arrival arrival, const SumsView& sums) {
+                          Arrival arrival, PhaseSums sums) {
   const absl::Time now = clock();
   barrier.See(arrival.rank, now);
   Barrier::Result arrived = barrier.Arrive(
-      key, ranks, std::move(arrival), sums, now, [this](const Arrival& former) {
+      key, ranks, std::move(arrival), std::move(sums), now,
+      [this](const Arrival& former) {
         return !writers.Check(former.rank, former.writer_token).ok();
       });
   Turn turn;

@@ -21,7 +21,7 @@ namespace batchnorm::session {
 struct ForwardShard {
   ForwardCall call;
   std::shared_ptr<const CheckedForward> checked;
-  kernel::ForwardSums sums;  // of the shard
+  kernel::ForwardSums sums;  // of the shard, until it arrives
   Fingerprint fingerprint;
   std::optional<double> new_weight;  // in force; empty: cumulative
 };
@@ -31,8 +31,10 @@ struct BackwardShard {
   BackwardCall call;
   // Of the step, with its whole batch. Null of a Sync.
   std::shared_ptr<const KeptInput> input;
-  kernel::BackwardSums sums;  // of the shard
-  Digest digest;              // of dy
+  // Of the shard; once it has arrived only where each rank gets gradients of
+  // its own.
+  kernel::BackwardSums sums;
+  Digest digest;  // of dy
 };
 
 // INVALID_ARGUMENT as CheckForward, and `NON_FINITE_INPUT`.

@@ -93,8 +93,8 @@ struct Session::State {
   absl::Status LookAheadInGroup(const ForwardCall& call) const;
   absl::StatusOr<BackwardShard> FindShard(BackwardCall call);
   absl::StatusOr<GroupStepPtr> FindGroup(const BackwardCall& call);
-  Turn Arrive(const ForwardShard& shard, Settle settle);
-  Turn Arrive(const BackwardShard& shard, Settle settle);
+  Turn Arrive(ForwardShard& shard, Settle settle);
+  Turn Arrive(BackwardShard& shard, Settle settle);
   std::vector<Told> Refuse(const ForwardCall& call, const absl::Status& why);
   std::vector<Told> Refuse(const BackwardCall& call, const absl::Status& why);
   void Tell(std::vector<Told> told) const;
@@ -133,7 +133,7 @@ struct Session::State {
   absl::StatusOr<StepWindow::Place> PlaceInGroup(const ForwardCall& call) const;
   absl::StatusOr<GroupStepPtr> GroupOf(const BackwardCall& call) const;
   Turn Join(const PhaseKey& key, std::uint32_t ranks, Arrival arrival,
-            const SumsView& sums);
+            PhaseSums sums);
   absl::StatusOr<GroupOutcome> Complete(CompleteAttempt attempt,
                                         std::vector<Input>& dropped);
   absl::StatusOr<GroupOutcome> CompleteForward(CompleteAttempt attempt,

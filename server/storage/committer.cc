@@ -18,7 +18,7 @@ Committer::~Committer() {
 }
 
 void Committer::Commit(Write write, Done done) {
-  if (where_ == Where::kCaller) return CommitTogether({write}, {done});
+  if (where_ == Where::kCaller) return CommitTogether({&write, 1}, {&done, 1});
   {
     const std::lock_guard lock(mutex_);
     writes_.push_back(std::move(write));
@@ -44,8 +44,8 @@ void Committer::Work() {
   }
 }
 
-void Committer::CommitTogether(const std::vector<Write>& writes,
-                               const std::vector<Done>& dones) {
+void Committer::CommitTogether(std::span<const Write> writes,
+                               std::span<const Done> dones) {
   const auto outcomes = store_.Commit(writes);
   for (std::size_t i = 0; i < dones.size(); ++i) {
     if (outcomes.ok()) {

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <functional>
 #include <mutex>
+#include <span>
 #include <thread>
 #include <vector>
 
@@ -43,8 +44,8 @@ class Committer {
 
  private:
   void Work();
-  void CommitTogether(const std::vector<Write>& writes,
-                      const std::vector<Done>& dones);
+  void CommitTogether(std::span<const Write> writes,
+                      std::span<const Done> dones);
 
   Store& store_;
   const Where where_;

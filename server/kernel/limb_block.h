@@ -15,6 +15,7 @@
 #include "server/kernel/certificate.h"
 #include "server/kernel/decoded_double.h"
 #include "server/kernel/exact_sum.h"
+#include "server/kernel/fast_limbs.h"
 #include "server/kernel/sum_limbs.h"
 
 namespace batchnorm::kernel {
@@ -33,7 +34,6 @@ class LimbBlock {
     for (std::size_t i = 0; i < rows.size(); ++i) FindRange(i);
   }
 
-  bool is_finite() const { return is_finite_; }
   // The greatest e of which all limbs are multiples of 2^e; `otherwise` if all
   // are 0.
   int Lowest(int otherwise) const {
@@ -44,7 +44,6 @@ class LimbBlock {
   // 2^(highest_ + kLimbsBits).
   bool Fits(int unit) const {
     if (!is_finite_ || unit > lowest_) return false;
-    if (lowest_ == kNone) return true;
     if (highest_ + kLimbsBits - unit > kRoom) return false;
     for (std::size_t i = 0; i < rows_.size(); ++i) {
       if (std::abs(rows_.scale(i) - unit) > kMaxShift) return false;
@@ -54,52 +53,44 @@ class LimbBlock {
 
   // Each channel's limbs together, in units of 2^unit. REQUIRES: Fits(unit).
   std::array<Wide, kMaxChannels> Integers(int unit) const {
-    // As high * 2^kLowBits + low: neither half of kMaxLimbs limbs overflows.
+    // As high * 2^kLimbLowBits + low.
     std::array<std::int64_t, kMaxChannels> high = {};
     std::array<std::int64_t, kMaxChannels> low = {};
     for (std::size_t i = 0; i < rows_.size(); ++i) {
-      const double factor = PowerOfTwoDouble(rows_.scale(i) - unit);
-      const std::size_t row = i * channels_ + begin_;
-      for (std::size_t c = 0; c < end_ - begin_; ++c) {
-        const double units = rows_.limb(row + c) * factor;
-        const auto part =
-            static_cast<std::int64_t>(units * PowerOfTwoDouble(-kLowBits));
-        high[c] += part;
-        low[c] += static_cast<std::int64_t>(
-            units - static_cast<double>(part) * PowerOfTwoDouble(kLowBits));
-      }
+      AddLimbs(rows_.address(i * channels_ + begin_), end_ - begin_,
+               PowerOfTwoDouble(rows_.scale(i) - unit), high.data(),
+               low.data());
     }
     std::array<Wide, kMaxChannels> totals;
     for (std::size_t c = 0; c < kMaxChannels; ++c) {
-      totals[c] = (Wide{high[c]} << kLowBits) + low[c];
+      totals[c] = (Wide{high[c]} << kLimbLowBits) + low[c];
     }
     return totals;
   }
 
  private:
   static constexpr int kNone = 1 << 20;
-  static constexpr int kNonFiniteExponent = 0x7ff - 1075;  // as Decode has it
   static constexpr int kLimbsBits = 7;  // of the number of limbs
   static_assert(kMaxLimbs <= 1 << kLimbsBits);
-  static constexpr int kLowBits = 56;
-  static_assert(kLowBits + kLimbsBits <= 63 && kRoom - kLowBits <= 62);
+  // Neither half of a channel's limbs overflows.
+  static_assert(kLimbLowBits + kLimbsBits <= 63 && kRoom - kLimbLowBits <= 62);
   static constexpr int kMaxShift = 1000;  // of a power of two that is a double
 
   void FindRange(std::size_t i) {
-    const std::size_t row = i * channels_;
-    int lowest = kNone;
-    int highest = -kNone;
-    for (std::size_t c = begin_; c < end_; ++c) {
-      const DecodedDouble limb = Decode(rows_.limb(row + c));
-      if (limb.magnitude == 0) continue;
-      lowest =
-          std::min(lowest, limb.exponent + std::countr_zero(limb.magnitude));
-      highest = std::max(highest, limb.exponent);
+    const LimbRange range =
+        RangeOfLimbs(rows_.address(i * channels_ + begin_), end_ - begin_);
+    const auto greatest = std::bit_cast<double>(range.greatest);
+    if (greatest == 0) return;
+    if (!IsFiniteDouble(greatest)) {
+      is_finite_ = false;
+      return;
     }
-    if (lowest == kNone) return;
-    is_finite_ &= highest < kNonFiniteExponent;
-    lowest_ = std::min(lowest_, lowest + rows_.scale(i));
-    highest_ = std::max(highest_, highest + 53 + rows_.scale(i));
+    const DecodedDouble lowest =
+        Decode(std::bit_cast<double>(range.lowest_bit));
+    lowest_ = std::min(lowest_, lowest.exponent + rows_.scale(i) +
+                                    std::countr_zero(lowest.magnitude));
+    highest_ =
+        std::max(highest_, Decode(greatest).exponent + 53 + rows_.scale(i));
   }
 
   const LimbsView& rows_;

@@ -33,8 +33,11 @@ class LimbsView {
   std::int32_t scale(std::size_t row) const { return scales_[row]; }
   double limb(std::size_t index) const {
     double value = 0;
-    std::memcpy(&value, limbs_ + index * sizeof(double), sizeof(double));
+    std::memcpy(&value, address(index), sizeof(double));
     return value;
+  }
+  const std::byte* address(std::size_t index) const {
+    return limbs_ + index * sizeof(double);
   }
 
  private:

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "server/kernel/batch_norm.h"
+#include "tests/unit/kernel/forced_target.h"
 #include "tests/unit/kernel/hard_batches.h"
 #include "tests/unit/kernel/test_tensor.h"
 
@@ -163,15 +164,25 @@ Dyadic Total(const LimbsView& rows, std::size_t channels, std::size_t channel) {
   return total;
 }
 
+// By the instructions of each target.
 void ExpectTotals(std::size_t channels, const LimbsView& dy,
                   const LimbsView& dy_x) {
-  const auto sums =
-      BackwardSumsOfLimbs(static_cast<std::int64_t>(channels), dy, dy_x);
-  ASSERT_TRUE(sums.has_value());
+  std::vector<std::pair<Dyadic, Dyadic>> totals;
   for (std::size_t c = 0; c < channels; ++c) {
-    const auto channel = static_cast<std::int64_t>(c);
-    ASSERT_EQ(sums->sum_dy(channel).Value(), Total(dy, channels, c));
-    ASSERT_EQ(sums->sum_dy_x(channel).Value(), Total(dy_x, channels, c));
+    totals.emplace_back(Total(dy, channels, c), Total(dy_x, channels, c));
+  }
+  for (const std::int64_t target : hwy::SupportedAndGeneratedTargets()) {
+    const ForcedTarget forced(target);
+    const auto sums =
+        BackwardSumsOfLimbs(static_cast<std::int64_t>(channels), dy, dy_x);
+    ASSERT_TRUE(sums.has_value());
+    for (std::size_t c = 0; c < channels; ++c) {
+      const auto channel = static_cast<std::int64_t>(c);
+      ASSERT_EQ(sums->sum_dy(channel).Value(), totals[c].first)
+          << hwy::TargetName(target);
+      ASSERT_EQ(sums->sum_dy_x(channel).Value(), totals[c].second)
+          << hwy::TargetName(target);
+    }
   }
 }
 
@@ -190,6 +201,20 @@ TEST(SumLimbsTest, EachChannelIsTheTotalOfItsLimbsWhateverTheOthersAre) {
           ExpectTotals(channels, {dy, scales}, {dy_x, product_scales});
         }
       }
+    }
+  }
+}
+
+TEST(SumLimbsTest, ZeroIsZeroAtAnyScale) {
+  for (const std::int32_t scale : {-1100, -1023, 1023, 1024, 1100}) {
+    const Scales scales = {scale, 0};
+    const Numbers zeros = {0, 0};
+    const Numbers one = {0, 1};
+    for (const Numbers& limbs : {zeros, one}) {
+      const auto sums = BackwardSumsOfLimbs(1, {limbs, scales}, {one, scales});
+      ASSERT_TRUE(sums.has_value());
+      EXPECT_EQ(sums->sum_dy(0).ToDouble(), limbs[1]) << scale;
+      EXPECT_EQ(sums->sum_dy_x(0).ToDouble(), 1) << scale;
     }
   }
 }

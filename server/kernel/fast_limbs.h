@@ -1,0 +1,29 @@
+// Rows of doubles with channels in SIMD lanes: what limb_block.h does to each
+// row of a block. Memory is read twice, at any address. Exact. Thread-safe on
+// distinct outputs.
+#ifndef BATCHNORMD_SERVER_KERNEL_FAST_LIMBS_H_
+#define BATCHNORMD_SERVER_KERNEL_FAST_LIMBS_H_
+
+#include <cstddef>
+#include <cstdint>
+
+namespace batchnorm::kernel {
+
+// What some doubles have in common, by bits of doubles, which have the order of
+// the magnitudes they are of.
+struct LimbRange {
+  std::uint64_t lowest_bit;  // no limb has a bit below; anything if all are 0
+  std::uint64_t greatest;    // the greatest magnitude; NaN is above Inf
+};
+
+LimbRange RangeOfLimbs(const std::byte* limbs, std::size_t size);
+
+// Adds limb i times a power of two to high[i] * 2^kLimbLowBits + low[i].
+// REQUIRES: the products are integers below 2^118.
+inline constexpr int kLimbLowBits = 56;
+void AddLimbs(const std::byte* limbs, std::size_t size, double power,
+              std::int64_t* high, std::int64_t* low);
+
+}  // namespace batchnorm::kernel
+
+#endif  // BATCHNORMD_SERVER_KERNEL_FAST_LIMBS_H_

@@ -27,8 +27,11 @@ namespace batchnorm::kernel::HWY_NAMESPACE {
 inline constexpr std::int64_t kChunk = 4096;
 // Columns whose coefficients stay in the first-level cache.
 inline constexpr std::int64_t kCoefficientColumns = 512;
-// Below this many columns a channel, lanes hold columns of several channels.
+// Below this many columns a channel, lanes hold columns of several channels:
+// that spares what each segment begins and ends with. The more so where several
+// rows can share what is loaded of their columns' coefficients.
 inline constexpr std::int64_t kSegmentColumns = 16;
+inline constexpr std::int64_t kSharedSegmentColumns = 64;
 // From this many columns in a segment or row on, results need no buffer on
 // their way past the caches. (Segments begin anywhere within a line, most rows
 // where one begins.)
@@ -79,14 +82,18 @@ class BoxApplier {
  private:
   template <bool kMayBeNan>
   HWY_INLINE void ApplyBox(const Box& box) {
-    if (box.inner >= kSegmentColumns) return ApplySegments<kMayBeNan>(box);
+    if (box.inner >= SegmentColumns(box)) return ApplySegments<kMayBeNan>(box);
     const std::int64_t fold = FoldFor(box, kCoefficientColumns);
     ForEachFolded(box, fold, [&](const Box& part) HWY_ATTR {
-      const std::int64_t most =
-          HasOwnCoefficients(part) ? part.columns : kCoefficientColumns;
-      for (std::int64_t at = 0; at < part.columns; at += most) {
-        ApplyLanes<kMayBeNan>(
-            part.Columns(at, std::min(most, part.columns - at)));
+      // The second and later parts of a row begin where a line does.
+      std::int64_t most = HasOwnCoefficients(part)
+                              ? part.columns
+                              : kCoefficientColumns - PastLine(part.offset);
+      for (std::int64_t at = 0; at < part.columns;) {
+        const std::int64_t columns = std::min(most, part.columns - at);
+        ApplyLanes<kMayBeNan>(part.Columns(at, columns));
+        at += columns;
+        most = kCoefficientColumns;
       }
     });
   }
@@ -95,7 +102,9 @@ class BoxApplier {
   template <bool kMayBeNan>
   HWY_INLINE void ApplySegments(const Box& box) {
     using A = Loop<kFormula, kDtype, false, kMayBeNan>;
-    if (StreamsDirectly(box)) return StreamSegments<A>(box);
+    if (box.inner >= kStreamedSegment && CanStreamDirectly()) {
+      return StreamSegments<A>(box);
+    }
     for (std::int64_t row = 0; row < box.rows; ++row) {
       for (std::int64_t at = 0; at < box.columns; at += kChunk) {
         const Box chunk =
@@ -113,13 +122,25 @@ class BoxApplier {
     }
   }
 
-  // Whether segments are long enough to have many whole lines, and their
-  // elements lie where whole lines begin.
-  bool StreamsDirectly(const Box& box) const {
-    const bool is_long = box.inner >= kSegmentColumns
-                             ? box.inner >= kStreamedSegment
-                             : box.columns >= kStreamedRow;
-    return options_.streams && is_long && sizeof(Bits) >= 4 &&
+  // From how many columns a channel on it is applied by itself.
+  std::int64_t SegmentColumns(const Box& box) const {
+    const bool directly = CanStreamDirectly();
+    if (box.rows < kAppliedRows || !MayTile(box, directly)) {
+      return kSegmentColumns;
+    }
+    return directly ? kStreamedSegment : kSharedSegmentColumns;
+  }
+
+  // How many elements of a cache line lie before where this one's result does.
+  std::int64_t PastLine(std::int64_t offset) const {
+    return static_cast<std::int64_t>(
+        reinterpret_cast<std::uintptr_t>(out_ + offset) % kLineBytes /
+        sizeof(Bits));
+  }
+
+  // Whether elements lie where whole lines begin.
+  bool CanStreamDirectly() const {
+    return options_.streams && sizeof(Bits) >= 4 &&
            reinterpret_cast<std::uintptr_t>(out_) % sizeof(Bits) == 0;
   }
 
@@ -143,7 +164,8 @@ class BoxApplier {
     using A = Loop<kFormula, kDtype, true, kMayBeNan>;
     const CoefficientsAt c = OfColumns(box);
     const auto columns = static_cast<std::size_t>(box.columns);
-    const bool directly = StreamsDirectly(box);
+    // Long rows have many whole lines.
+    const bool directly = box.columns >= kStreamedRow && CanStreamDirectly();
     std::int64_t row = 0;
     if (MayTile(box, directly)) {
       for (; row + kAppliedRows <= box.rows; row += kAppliedRows) {
@@ -167,8 +189,11 @@ class BoxApplier {
                             const CoefficientsAt& c, bool directly) {
     const std::int64_t at = box.offset + row * box.row_stride;
     const auto columns = static_cast<std::size_t>(box.columns);
+    // The rows of a box of columns are in the cache, as they were summed.
     const std::int64_t ahead =
-        std::max(options_.ahead, 2 * kRows * box.row_stride);
+        HasOwnCoefficients(box)
+            ? std::max(options_.ahead, 2 * kRows * box.row_stride)
+            : options_.ahead;
     if (directly) {
       ApplyRows<A, true, kRows>(x_ + at, dy_ + at, c, columns, box.row_stride,
                                 ahead, apart_, out_ + at);

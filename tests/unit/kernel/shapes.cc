@@ -45,6 +45,10 @@ std::vector<Shape> EdgeShapes() {
        {2, 3, 4, 5, 15, 16, 17, 31, 32, 33, 49, 95, 196, 255, 513, 1025}) {
     shapes.push_back({{5, 3, plane}, {1}});
   }
+  // Small planes, and more of them than share a strip.
+  for (const std::int64_t plane : {17, 49, 63}) {
+    shapes.push_back({{9, 40, plane}, {1}});
+  }
   // Rows that are folded, with some left over.
   for (const std::int64_t c : {2, 3, 10, 24}) {
     shapes.push_back({{2500, c}, {1}});

@@ -51,7 +51,8 @@ void StateStream::Send() {
     OnEnd(sent);
     stream_.Finish(sent, &finished_);
   } else if (next_.has_value()) {
-    const grpc::ByteBuffer bytes = *std::exchange(next_, std::nullopt);
+    const grpc::ByteBuffer bytes = *next_;
+    next_.reset();
     is_writing_ = true;
     stream_.Write(bytes, &written_);
   }

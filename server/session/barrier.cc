@@ -19,14 +19,15 @@ constexpr absl::Duration kGrace = absl::Seconds(1);
 constexpr absl::Duration kPatience = absl::Seconds(5);
 constexpr std::size_t kMostRanksNamed = 16;
 
-void Merge(PhaseSums sums, std::optional<PhaseSums>& total) {
-  if (!total.has_value()) {
-    total = std::move(sums);
-    return;
-  }
+void Merge(PhaseSums sums, GroupSums& total) {
   std::visit(
-      [&total](const auto& part) {
-        std::get<std::decay_t<decltype(part)>>(*total).Merge(part);
+      [&total](auto& part) {
+        auto* const before = std::get_if<std::decay_t<decltype(part)>>(&total);
+        if (before != nullptr) {
+          before->Merge(part);
+        } else {
+          total = std::move(part);
+        }
       },
       sums);
 }
@@ -174,7 +175,7 @@ CompleteAttempt Barrier::Complete(const PhaseKey& key, absl::Time now) {
   const std::unique_ptr<Attempt> attempt =
       std::move(attempts_.extract(key).mapped());
   CompleteAttempt complete{
-      .key = key, .ranks = {}, .sums = *std::move(attempt->sums)};
+      .key = key, .ranks = {}, .sums = std::move(attempt->sums)};
   complete.ranks.reserve(attempt->ranks.size());
   for (std::optional<Arrival>& arrival : attempt->ranks) {
     if (!arrival.has_value()) continue;  // there are none

@@ -43,8 +43,11 @@ struct Settle {
   bool computes = false;  // long, if the outcome is a step
 };
 
-// Of one phase or the other.
+// A rank's, of one phase or the other.
 using PhaseSums = std::variant<kernel::ForwardSums, kernel::BackwardSums>;
+// Of those ranks that have come, if any has.
+using GroupSums =
+    std::variant<std::monostate, kernel::ForwardSums, kernel::BackwardSums>;
 
 // One rank's part, without its sums.
 struct Arrival {
@@ -63,7 +66,7 @@ struct Attempt {
   std::uint64_t number = 0;  // of the session, from 1
   absl::Time began;
   std::vector<std::optional<Arrival>> ranks;
-  std::optional<PhaseSums> sums;  // of those that have come
+  GroupSums sums;
   std::uint32_t missing = 0;
 };
 
@@ -71,7 +74,7 @@ struct Attempt {
 struct CompleteAttempt {
   PhaseKey key;
   std::vector<Arrival> ranks;
-  PhaseSums sums;
+  GroupSums sums;
 };
 
 // Somebody to be told something, outside all locks.

@@ -168,6 +168,7 @@ Dyadic Total(const LimbsView& rows, std::size_t channels, std::size_t channel) {
 void ExpectTotals(std::size_t channels, const LimbsView& dy,
                   const LimbsView& dy_x) {
   std::vector<std::pair<Dyadic, Dyadic>> totals;
+  totals.reserve(channels);
   for (std::size_t c = 0; c < channels; ++c) {
     totals.emplace_back(Total(dy, channels, c), Total(dy_x, channels, c));
   }

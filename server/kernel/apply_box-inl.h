@@ -189,7 +189,8 @@ class BoxApplier {
                             const CoefficientsAt& c, bool directly) {
     const std::int64_t at = box.offset + row * box.row_stride;
     const auto columns = static_cast<std::size_t>(box.columns);
-    // The rows of a box of columns are in the cache, as they were summed.
+    // Where columns share a channel, what follows lies along the row: all rows
+    // of a strip come before the next one.
     const std::int64_t ahead =
         HasOwnCoefficients(box)
             ? std::max(options_.ahead, 2 * kRows * box.row_stride)

@@ -19,7 +19,7 @@ struct LimbRange {
 LimbRange RangeOfLimbs(const std::byte* limbs, std::size_t size);
 
 // Adds limb i times a power of two to high[i] * 2^kLimbLowBits + low[i].
-// REQUIRES: the products are integers below 2^118.
+// REQUIRES: the products are integers below 2^kLimbsRoom (sum_limbs.h).
 inline constexpr int kLimbLowBits = 56;
 void AddLimbs(const std::byte* limbs, std::size_t size, double power,
               std::int64_t* high, std::int64_t* low);

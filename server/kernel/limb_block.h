@@ -24,8 +24,6 @@ class LimbBlock {
  public:
   using Wide = ExactSum::Wide;
   static constexpr std::size_t kMaxChannels = 64;
-  // Integers are below 2^kRoom, so that many can be merged.
-  static constexpr int kRoom = 118;
 
   // REQUIRES: begin < end <= channels, end - begin <= kMaxChannels.
   LimbBlock(const LimbsView& rows, std::size_t channels, std::size_t begin,
@@ -44,7 +42,7 @@ class LimbBlock {
   // 2^(highest_ + kLimbsBits).
   bool Fits(int unit) const {
     if (!is_finite_ || unit > lowest_) return false;
-    if (highest_ + kLimbsBits - unit > kRoom) return false;
+    if (highest_ + kLimbsBits - unit > kLimbsRoom) return false;
     for (std::size_t i = 0; i < rows_.size(); ++i) {
       if (std::abs(rows_.scale(i) - unit) > kMaxShift) return false;
     }
@@ -70,10 +68,9 @@ class LimbBlock {
 
  private:
   static constexpr int kNone = 1 << 20;
-  static constexpr int kLimbsBits = 7;  // of the number of limbs
-  static_assert(kMaxLimbs <= 1 << kLimbsBits);
   // Neither half of a channel's limbs overflows.
-  static_assert(kLimbLowBits + kLimbsBits <= 63 && kRoom - kLimbLowBits <= 62);
+  static_assert(kLimbLowBits + kLimbsBits <= 63 &&
+                kLimbsRoom - kLimbLowBits <= 62);
   static constexpr int kMaxShift = 1000;  // of a power of two that is a double
 
   void FindRange(std::size_t i) {

@@ -38,9 +38,8 @@ class LimbColumn {
 
   // Whether Integer can be called, and many of what it gives be merged.
   bool Fits(int unit) const {
-    constexpr int kRoom = 118;  // bits
     return is_finite_ &&
-           (is_zero() || (unit <= lowest_ && Bound() - unit <= kRoom));
+           (is_zero() || (unit <= lowest_ && Bound() - unit <= kLimbsRoom));
   }
 
   // In units of 2^unit. REQUIRES: Fits(unit).
@@ -67,8 +66,6 @@ class LimbColumn {
   };
 
   static constexpr int kNone = 1 << 20;
-  static constexpr int kLimbsBits = 7;  // of the number of limbs
-  static_assert(kMaxLimbs <= 1 << kLimbsBits);
 
   std::span<const Limb> limbs() const { return {limbs_.data(), size_}; }
   // All limbs together are below 2^this.

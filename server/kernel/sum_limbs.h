@@ -47,6 +47,11 @@ class LimbsView {
 
 inline constexpr std::int32_t kMaxLimbScale = 1100;
 inline constexpr std::size_t kMaxLimbs = 128;
+inline constexpr int kLimbsBits = 7;  // of the number of limbs
+static_assert(kMaxLimbs <= 1 << kLimbsBits);
+// Integers that limbs are taken as are below 2^this, so that many can be
+// merged.
+inline constexpr int kLimbsRoom = 118;
 
 struct SumLimbs {
   std::vector<double> limbs;

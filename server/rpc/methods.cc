@@ -105,8 +105,8 @@ void TellOfRefusals(session::Registry& registry, std::vector<Method>& methods) {
   }
 }
 
-// A few sums take a step less time than to wake a thread. Most of a group's
-// calls also wait for others, who would wait for that, too.
+// A few sums take less time than waking a thread, for which all ranks of the
+// step would wait.
 void AnswerFewSumsAtOnce(session::Registry& registry,
                          std::vector<Method>& methods) {
   constexpr std::size_t kFewBytes = 16 << 10;

@@ -13,6 +13,7 @@
 
 #include <hwy/highway.h>
 
+#include "server/kernel/inexact_flag-inl.h"
 #include "server/kernel/lanes-inl.h"
 #include "server/kernel/slices-inl.h"
 
@@ -23,7 +24,7 @@ namespace batchnorm::kernel::HWY_NAMESPACE {
 HWY_INLINE void AddExactProduct(DoubleVector a, DoubleVector b,
                                 DoubleVector& top, DoubleVector& rest) {
 #if HWY_NATIVE_FMA
-  const auto next = hn::MulAdd(a, b, top);
+  const auto next = QuietMulAdd(a, b, top);
   rest = hn::Add(rest, hn::MulSub(a, b, hn::Sub(next, top)));
   top = next;
 #else
@@ -58,7 +59,7 @@ HWY_INLINE DoubleVector ProductError(DoubleVector a, DoubleVector b,
 HWY_INLINE void AddWideProduct(DoubleVector a, DoubleVector b,
                                DoubleVector& top, DoubleVector& rest,
                                DoubleVector& error, DoubleVector& error_rest) {
-  const auto product = hn::Mul(a, b);
+  const auto product = QuietMul(a, b);
   const auto lost = ProductError(a, b, product);
   rest = hn::Add(rest, TakeSlice(top, product));
   error_rest = hn::Add(error_rest, TakeSlice(error, lost));

@@ -1,11 +1,12 @@
 // A block of one channel, summed and certified: the loop that matters.
 //
 // Two sets of accumulators, because an addition takes four cycles and a set is
-// busy for less. Elements are scanned and summed in one pass: the scan's
-// integer operations go where the sums' additions, which are what a core has
-// least of, leave room. Five cycles per eight f32 on AVX-512. A block that
-// turns out not to be certified has been summed in vain, so after one the next
-// is looked at first.
+// busy for less. What certifies the block is the processor's own word that
+// nothing was rounded (inexact_flag-inl.h); where it gives none, elements are
+// scanned in the same pass: integer operations, which go where the sums'
+// additions, of which a core has least, leave room. A block that turns out not
+// to be certified has been summed in vain, so after one the next is looked at
+// first.
 #if defined(BATCHNORMD_SERVER_KERNEL_CERTIFIED_BLOCK_INL_H_) == \
     defined(HWY_TARGET_TOGGLE)
 #ifdef BATCHNORMD_SERVER_KERNEL_CERTIFIED_BLOCK_INL_H_
@@ -23,6 +24,7 @@
 
 #include "server/kernel/accumulate-inl.h"
 #include "server/kernel/certificate.h"
+#include "server/kernel/inexact_flag-inl.h"
 #include "server/kernel/lanes-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -45,6 +47,22 @@ HWY_INLINE void AddGain(DoubleVector accumulator, DoubleVector start,
   hn::Store(hn::Add(hn::Load(di, total), gain), di, total);
 }
 
+// Collects in `differences` whether an accumulator has left the binade where it
+// started. (An infinity and NaN have.)
+HWY_INLINE void SeeBinade(DoubleVector accumulator, DoubleVector start,
+                          hn::Vec<IntegerTag>& differences) {
+  const IntegerTag di;
+  differences =
+      hn::Or(differences, hn::Xor(hn::BitCast(di, accumulator),
+                                  hn::BitCast(di, start)));
+}
+HWY_INLINE bool AllStayed(hn::Vec<IntegerTag> differences) {
+  const IntegerTag di;
+  const auto of_exponents =
+      hn::And(differences, hn::Set(di, -(std::int64_t{1} << 52)));
+  return hn::AllTrue(di, hn::Eq(of_exponents, hn::Zero(di)));
+}
+
 // The least value that is not 0 and the greatest magnitude, as
 // Certificate::DoubledLeast and DoubledBound compare them.
 template <typename Bits>
@@ -59,6 +77,11 @@ struct Rows {
   std::int64_t stride;  // in elements
   std::size_t length;
 };
+
+// Every f16 is within range of every other.
+template <Dtype kDtype, bool kSquares>
+inline constexpr bool kScansWhileSumming =
+    !kSeesInexact && !(kSquares && kDtype == Dtype::kF16);
 
 // What a scan reads at once: as many elements as two vectors of doubles have,
 // where one of elements holds so many.
@@ -156,15 +179,15 @@ HWY_INLINE bool LooksCertified(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
 }
 
 // Adds sum(a) and sum(a*b) of a block, or returns false and adds nothing.
-// REQUIRES: the block has at most BlockRows(length) rows; a is b for squares.
+// REQUIRES: the block has at most BlockRows(length) rows; a is b for squares;
+// no other arithmetic since WatchForInexact was inexact.
 template <Dtype kDtype, bool kSquares>
 HWY_INLINE bool AddCertifiedBlock(const BitsOf<kDtype>* a,
                                   const BitsOf<kDtype>* b, const Rows& block,
                                   const LaneScale<kDtype>& scale,
                                   LaneTotals& totals) {
   constexpr bool kWide = Certificate<kDtype>::kWide;
-  // Every f16 is within range of every other.
-  constexpr bool kScans = !(kSquares && kDtype == Dtype::kF16);
+  constexpr bool kScans = kScansWhileSumming<kDtype, kSquares>;
   const DoubleTag d;
   const ScanTag<kDtype> ds;
   const std::size_t lanes = LaneCount();
@@ -178,6 +201,12 @@ HWY_INLINE bool AddCertifiedBlock(const BitsOf<kDtype>* a,
   auto rest0 = rest, rest1 = rest, sum_rest0 = sum_rest, sum_rest1 = sum_rest;
   auto error0 = error, error1 = error;
   auto error_rest0 = error_rest, error_rest1 = error_rest;
+
+  // What follows is the rest of the row, or in NCHW the next channel. Of two
+  // tensors it is fetched in part here, and in part while this one is applied.
+  constexpr std::size_t kFourLines = 256 / sizeof(BitsOf<kDtype>);
+  const std::size_t fetched_every =
+      kSquares || block.stride == 0 ? 1 : kFourLines;
 
   auto a_least = hn::Set(ds, static_cast<BitsOf<kDtype>>(~BitsOf<kDtype>{0}));
   auto a_greatest = hn::Zero(ds);
@@ -204,12 +233,14 @@ HWY_INLINE bool AddCertifiedBlock(const BitsOf<kDtype>* a,
   for (std::size_t row = 0; row < block.rows; ++row) {
     std::size_t i = 0;
     for (; i + 2 * lanes <= block.length; i += 2 * lanes) {
-      for (std::size_t k = 0; kScans && k < 2 * lanes; k += hn::Lanes(ds)) {
-        // In NCHW, the next channel, whose turn comes after this one's rows.
-        PrefetchFar(a + i + k + block.length);
+      for (std::size_t k = 0; k < 2 * lanes; k += hn::Lanes(ds)) {
+        if ((i + k) % fetched_every == 0) {
+          PrefetchFar(a + i + k + block.length);
+          if constexpr (!kSquares) PrefetchFar(b + i + k + block.length);
+        }
+        if constexpr (!kScans) continue;
         ScanVector<kDtype>(hn::LoadU(ds, a + i + k), a_least, a_greatest);
         if constexpr (kSquares) continue;
-        PrefetchFar(b + i + k + block.length);
         ScanVector<kDtype>(hn::LoadU(ds, b + i + k), b_least, b_greatest);
       }
       const auto a0 = LoadWide<kDtype>(a + i);
@@ -239,12 +270,35 @@ HWY_INLINE bool AddCertifiedBlock(const BitsOf<kDtype>* a,
     a += block.stride;
     b += block.stride;
   }
+  if constexpr (kSeesInexact) {
+    auto differences = hn::Zero(IntegerTag());
+    SeeBinade(sum0, sum, differences);
+    SeeBinade(sum1, sum, differences);
+    SeeBinade(top0, top, differences);
+    SeeBinade(top1, top, differences);
+    SeeBinade(rest0, rest, differences);
+    SeeBinade(rest1, rest, differences);
+    if constexpr (kWide) {
+      SeeBinade(sum_rest0, sum_rest, differences);
+      SeeBinade(sum_rest1, sum_rest, differences);
+      SeeBinade(error0, error, differences);
+      SeeBinade(error1, error, differences);
+      SeeBinade(error_rest0, error_rest, differences);
+      SeeBinade(error_rest1, error_rest, differences);
+      if (SawInexact(sum_rest0, sum_rest1, error_rest0, error_rest1)) {
+        return false;
+      }
+    }
+    if (SawInexact(sum0, sum1, rest0, rest1) || !AllStayed(differences)) {
+      return false;
+    }
+  }
   if (kScans && HWY_UNLIKELY((!AreCertified<kDtype, kSquares>(
                     ExtremesOf<kDtype>(a_least, a_greatest),
                     ExtremesOf<kDtype>(b_least, b_greatest), scale)))) {
     return false;
   }
-  if constexpr (kSquares) {
+  if constexpr (kSquares && !kSeesInexact) {
     // Squares only grow their sum, so the last one shows the greatest.
     const auto limit = hn::Set(d, scale.top_limit);
     if (!hn::AllTrue(d, hn::And(hn::Lt(top0, limit), hn::Lt(top1, limit)))) {

@@ -23,6 +23,7 @@
 
 #include "server/kernel/certificate.h"
 #include "server/kernel/exact_sum.h"
+#include "server/kernel/inexact_flag-inl.h"
 #include "server/kernel/lanes-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -42,8 +43,9 @@ HWY_INLINE std::int64_t GainedUnits(DoubleVector accumulator,
   return hn::GetLane(hn::SumOfLanes(di, gained));
 }
 
+// v, less what of it is a multiple of the slice's unit and goes there.
 HWY_INLINE DoubleVector TakeSlice(DoubleVector& slice, DoubleVector v) {
-  const auto next = hn::Add(slice, v);
+  const auto next = QuietAdd(slice, v);
   const auto rest = SubAside(v, SubAside(next, slice));
   slice = next;
   return rest;

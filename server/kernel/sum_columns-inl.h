@@ -22,6 +22,7 @@
 #include "server/kernel/box.h"
 #include "server/kernel/certified_block-inl.h"
 #include "server/kernel/channel_totals.h"
+#include "server/kernel/inexact_flag-inl.h"
 #include "server/kernel/prediction.h"
 #include "server/kernel/spilled_block-inl.h"
 #include "server/kernel/sum_runs-inl.h"
@@ -49,8 +50,10 @@ class ColumnStrip {
   using P = ProductCertificate<kDtype, kSquares>;
   static constexpr std::size_t kCount = kSumsOf<kDtype>;
   using C = Certificate<kDtype>;
-  // Every f16 is within range of every other.
-  static constexpr bool kScans = !(kSquares && kDtype == Dtype::kF16);
+  // While elements are summed. Else they are where the flag was raised, to find
+  // the columns that raised it.
+  static constexpr bool kScans = kScansWhileSumming<kDtype, kSquares>;
+  static constexpr bool kIsScanned = kScans || kSeesInexact;
   // How accumulators start, and where squares must stay, where tops are 0.
   static constexpr LaneScale<kDtype> kAtTop0 = P::Scale(0, 0);
   static constexpr double kStarts[kSums] = {kAtTop0.sum,   kAtTop0.top,
@@ -137,7 +140,7 @@ class ColumnStrip {
       for (std::int64_t j = column; j < column + columns; ++j) {
         sum_tops_[j] = shifted(scale.top);
         product_tops_[j] = shifted(product);
-        if constexpr (kScans) a_needed_[j] = C::DoubledLeast(scale.top);
+        a_needed_[j] = C::DoubledLeast(scale.top);
         if constexpr (!kSquares) {
           a_bound_[j] = C::DoubledBound(scale.top);
           b_needed_[j] = C::DoubledLeast(scale.other_top);
@@ -176,8 +179,13 @@ class ColumnStrip {
         hn::Store(Start(k, j), d, sums_[k] + j);
       }
     }
+    if constexpr (kScans) BeginScan();
+    WatchForInexact();
+  }
+
+  void BeginScan() {
     const std::size_t bytes = (width_ + kScanRoom) * sizeof(Bits);
-    if constexpr (kScans) std::memset(a_least_, 0xff, bytes);
+    std::memset(a_least_, 0xff, bytes);
     if constexpr (!kSquares) {
       std::memset(a_greatest_, 0, bytes);
       std::memset(b_least_, 0xff, bytes);
@@ -224,18 +232,37 @@ class ColumnStrip {
   // and stored once. Reads every element once from memory.
   HWY_INLINE void AddTile(const Bits* const* a_rows, const Bits* const* b_rows,
                           std::size_t count) {
-    for (std::size_t j = 0; j < width_; j += ScanLanes<kDtype>()) {
-      if constexpr (kScansPairs<kDtype>) {
-        AddPair(a_rows, b_rows, count, j);
-      } else {
-        AddVector(a_rows, b_rows, count, j);
-      }
+    // What is behind the last column must not raise the flag.
+    const std::size_t whole =
+        kSeesInexact ? width_ - width_ % ScanLanes<kDtype>() : width_;
+    for (std::size_t j = 0; j < whole; j += ScanLanes<kDtype>()) {
+      AddVectors(a_rows, b_rows, count, j, [](const Bits* from, std::size_t)
+                     HWY_ATTR { return LoadWide<kDtype>(from); });
+    }
+    if (!kSeesInexact || whole == width_) return;
+    AddVectors(a_rows, b_rows, count, whole,
+               [this](const Bits* from, std::size_t k) HWY_ATTR {
+                 return LoadWideFirst<kDtype>(from, width_ - HWY_MIN(k, width_));
+               });
+  }
+
+  // Columns j and on, as many as a scan reads at once; `load` reads a vector of
+  // columns k and on.
+  template <class Load>
+  HWY_INLINE void AddVectors(const Bits* const* a_rows,
+                             const Bits* const* b_rows, std::size_t count,
+                             std::size_t j, const Load& load) {
+    if constexpr (kScansPairs<kDtype>) {
+      AddPair(a_rows, b_rows, count, j, load);
+    } else {
+      AddVector(a_rows, b_rows, count, j, load);
     }
   }
 
   // Two vectors of columns of narrow elements.
+  template <class Load>
   HWY_INLINE void AddPair(const Bits* const* a_rows, const Bits* const* b_rows,
-                          std::size_t count, std::size_t j) {
+                          std::size_t count, std::size_t j, const Load& load) {
     const DoubleTag d;
     const ScanTag<kDtype> ds;
     const std::size_t k = j + LaneCount();
@@ -250,20 +277,20 @@ class ColumnStrip {
       const Bits* const a = a_rows[r] + j;
       const Bits* const b = b_rows[r] + j;
       PrefetchFar(a + ahead_);
+      if constexpr (!kSquares) PrefetchFar(b + ahead_);
       if constexpr (kScans) {
         ScanVector<kDtype>(hn::LoadU(ds, a), a_least, a_greatest);
       }
-      if constexpr (!kSquares) {
-        PrefetchFar(b + ahead_);
+      if constexpr (kScans && !kSquares) {
         ScanVector<kDtype>(hn::LoadU(ds, b), b_least, b_greatest);
       }
-      const auto a_j = LoadWide<kDtype>(a);
-      const auto a_k = LoadWide<kDtype>(a + LaneCount());
+      const auto a_j = load(a, j);
+      const auto a_k = load(a + LaneCount(), k);
       sum_j = AddAside(a_j, sum_j);
       sum_k = AddAside(a_k, sum_k);
-      AddExactProduct(a_j, kSquares ? a_j : LoadWide<kDtype>(b), top_j, rest_j);
-      AddExactProduct(a_k, kSquares ? a_k : LoadWide<kDtype>(b + LaneCount()),
-                      top_k, rest_k);
+      AddExactProduct(a_j, kSquares ? a_j : load(b, j), top_j, rest_j);
+      AddExactProduct(a_k, kSquares ? a_k : load(b + LaneCount(), k), top_k,
+                      rest_k);
     }
     hn::Store(sum_j, d, sums_[0] + j);
     hn::Store(sum_k, d, sums_[0] + k);
@@ -272,7 +299,7 @@ class ColumnStrip {
     hn::Store(rest_j, d, sums_[2] + j);
     hn::Store(rest_k, d, sums_[2] + k);
     if constexpr (kScans) hn::StoreU(a_least, ds, a_least_ + j);
-    if constexpr (!kSquares) {
+    if constexpr (kScans && !kSquares) {
       hn::StoreU(a_greatest, ds, a_greatest_ + j);
       hn::StoreU(b_least, ds, b_least_ + j);
       hn::StoreU(b_greatest, ds, b_greatest_ + j);
@@ -280,9 +307,10 @@ class ColumnStrip {
   }
 
   // One vector of columns.
+  template <class Load>
   HWY_INLINE void AddVector(const Bits* const* a_rows,
                             const Bits* const* b_rows, std::size_t count,
-                            std::size_t j) {
+                            std::size_t j, const Load& load) {
     constexpr bool kWide = Certificate<kDtype>::kWide;
     const DoubleTag d;
     const ScanTag<kDtype> ds;
@@ -298,14 +326,16 @@ class ColumnStrip {
     auto b_greatest = kSquares ? a_least : hn::LoadU(ds, b_greatest_ + j);
     for (std::size_t r = 0; r < count; ++r) {
       PrefetchFar(a_rows[r] + j + ahead_);
-      const auto a = LoadWide<kDtype>(a_rows[r] + j);
+      const auto a = load(a_rows[r] + j, j);
       if constexpr (kScans) {
         ScanVector<kDtype>(hn::LoadU(ds, a_rows[r] + j), a_least, a_greatest);
       }
       auto b = a;
       if constexpr (!kSquares) {
         PrefetchFar(b_rows[r] + j + ahead_);
-        b = LoadWide<kDtype>(b_rows[r] + j);
+        b = load(b_rows[r] + j, j);
+      }
+      if constexpr (kScans && !kSquares) {
         ScanVector<kDtype>(hn::LoadU(ds, b_rows[r] + j), b_least, b_greatest);
       }
       if constexpr (kWide) {
@@ -325,7 +355,7 @@ class ColumnStrip {
       hn::Store(error_rest, d, sums_[5] + j);
     }
     if constexpr (kScans) hn::StoreU(a_least, ds, a_least_ + j);
-    if constexpr (!kSquares) {
+    if constexpr (kScans && !kSquares) {
       hn::StoreU(a_greatest, ds, a_greatest_ + j);
       hn::StoreU(b_least, ds, b_least_ + j);
       hn::StoreU(b_greatest, ds, b_greatest_ + j);
@@ -366,7 +396,19 @@ class ColumnStrip {
     return hn::AllTrue(d, hn::Eq(above, hn::Zero(d)));
   }
 
+  bool AllStayInBinades() const {
+    auto differences = hn::Zero(IntegerTag());
+    for (std::size_t k = 0; k < kCount; ++k) {
+      for (std::size_t j = 0; j < width_; j += LaneCount()) {
+        SeeBinade(hn::Load(DoubleTag(), sums_[k] + j), Start(k, j),
+                  differences);
+      }
+    }
+    return AllStayed(differences);
+  }
+
   bool AreAllCertified() const {
+    if constexpr (kSeesInexact) return !SawInexact() && AllStayInBinades();
     if constexpr (kScans) {
       if (!AllReach(a_least_, a_needed_)) return false;
     }
@@ -376,7 +418,7 @@ class ColumnStrip {
   }
 
   bool IsCertified(std::size_t j) const {
-    if (kScans && a_least_[j] < a_needed_[j]) return false;
+    if (kIsScanned && a_least_[j] < a_needed_[j]) return false;
     if constexpr (kSquares) {
       const auto limit = std::bit_cast<std::int64_t>(kLimit) + product_tops_[j];
       return sums_[1][j] < std::bit_cast<double>(limit);
@@ -385,12 +427,39 @@ class ColumnStrip {
            b_greatest_[j] < b_bound_[j];
   }
 
+  // What the columns' extreme values are.
+  HWY_NOINLINE void Scan(const Bits* a, const Bits* b, std::int64_t rows) {
+    BeginScan();
+    const ScanTag<kDtype> ds;
+    for (std::int64_t r = 0; r < rows; ++r) {
+      for (std::size_t j = 0; j < width_; j += ScanLanes<kDtype>()) {
+        ScanColumns(LoadFirst(ds, a + j, width_ - j), a_least_ + j,
+                    a_greatest_ + j);
+        if constexpr (kSquares) continue;
+        ScanColumns(LoadFirst(ds, b + j, width_ - j), b_least_ + j,
+                    b_greatest_ + j);
+      }
+      a += box_.row_stride;
+      b += box_.row_stride;
+    }
+  }
+  HWY_INLINE static void ScanColumns(hn::Vec<ScanTag<kDtype>> v, Bits* least,
+                                     Bits* greatest) {
+    const ScanTag<kDtype> ds;
+    auto all_least = hn::LoadU(ds, least);
+    auto all_greatest = hn::LoadU(ds, greatest);
+    ScanVector<kDtype>(v, all_least, all_greatest);
+    hn::StoreU(all_least, ds, least);
+    hn::StoreU(all_greatest, ds, greatest);
+  }
+
   // Returns how many columns were spilled.
   std::size_t Close(const Bits* a, const Bits* b, std::int64_t rows) {
     if (HWY_LIKELY(AreAllCertified())) {
       KeepAll();
       return 0;
     }
+    if constexpr (kSeesInexact) Scan(a, b, rows);
     for (std::size_t j = 0; j < width_; ++j) {
       if (IsCertified(j)) Keep(j);
     }

@@ -82,6 +82,7 @@ class ChannelRun {
 
   explicit ChannelRun(ChannelTotals& channel) : channel_(channel) {
     scale_ = P::Scale(channel.scale.top, channel.scale.other_top);
+    WatchForInexact();
   }
   ~ChannelRun() { DrainLanes<kDtype, kSquares>(totals_, channel_); }
 
@@ -98,6 +99,7 @@ class ChannelRun {
       DrainLanes<kDtype, kSquares>(totals_, channel_);
       SpillRows<kDtype, kSquares>(a, b, block, channel_);
       scale_ = P::Scale(channel_.scale.top, channel_.scale.other_top);
+      WatchForInexact();
     }
     blocks_ = 0;
   }

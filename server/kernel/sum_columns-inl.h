@@ -486,8 +486,9 @@ class ColumnStrip {
           if constexpr (!kSquares) Turn(b + j, rows, columns, b_turned_);
           is_turned = true;
         }
-        rescaled |= SpillColumn(
-            a_turned_[k], kSquares ? a_turned_[k] : b_turned_[k], rows, j + k);
+        rescaled |= SpillColumn(a_turned_[k],
+                                kSquares ? a_turned_[k] : b_turned_[k], rows,
+                                j + k, rescaled);
         ++spilled;
       }
     }
@@ -526,15 +527,16 @@ class ColumnStrip {
     }
   }
 
-  // Returns whether the channel got another scale.
+  // Returns whether the channel got another scale. Before the first one does,
+  // as `drained` knows, units of the present ones are put away.
   bool SpillColumn(const Bits* a, const Bits* b, std::int64_t rows,
-                   std::size_t j) {
+                   std::size_t j, bool drained) {
     ChannelTotals& channel = Channel(j);
     const Magnitudes found = AddSpilledBlock<kDtype, kSquares>(
         a, b, static_cast<std::size_t>(rows), channel);
     const auto scale = BetterScale<kDtype, kSquares>(found, channel.scale);
     if (scale == channel.scale) return false;
-    DrainChannelOf(j);
+    if (!drained) DrainAll();
     channel.Rescale(scale);
     return true;
   }
@@ -550,14 +552,6 @@ class ColumnStrip {
 
   void DrainAll() {
     for (std::size_t j = 0; j < width_; ++j) Drain(j);
-  }
-
-  // All columns of the channel that column j belongs to.
-  void DrainChannelOf(std::size_t j) {
-    const ChannelTotals* channel = &Channel(j);
-    for (std::size_t k = 0; k < width_; ++k) {
-      if (&Channel(k) == channel) Drain(k);
-    }
   }
 
   ChannelTotals& Channel(std::size_t j) {

@@ -37,6 +37,7 @@ class ExactSum {
   // Adds value * 2^exponent.
   using Wide = __int128;
   void AddScaled(Wide value, int exponent);
+  void AddScaled(std::int64_t value, int exponent);
   void Merge(const ExactSum& part);
 
   // Whether nothing was ever added, but zeros.
@@ -78,6 +79,12 @@ inline void ExactSum::Add(double value) {
   }
   const DecodedDouble decoded = Decode(value);
   AddInteger(decoded.magnitude, decoded.exponent, decoded.negative);
+}
+
+inline void ExactSum::AddScaled(std::int64_t value, int exponent) {
+  if (value == 0 || !is_finite()) return;
+  const auto bits = static_cast<std::uint64_t>(value);
+  AddInteger(value < 0 ? -bits : bits, exponent, value < 0);
 }
 
 inline void ExactSum::AddInteger(std::uint64_t magnitude, int exponent,

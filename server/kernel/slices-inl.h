@@ -46,7 +46,7 @@ HWY_INLINE std::int64_t GainedUnits(DoubleVector accumulator,
 // v, less what of it is a multiple of the slice's unit and goes there.
 HWY_INLINE DoubleVector TakeSlice(DoubleVector& slice, DoubleVector v) {
   const auto next = QuietAdd(slice, v);
-  const auto rest = SubAside(v, SubAside(next, slice));
+  const auto rest = SubAside(v, hn::Sub(next, slice));
   slice = next;
   return rest;
 }

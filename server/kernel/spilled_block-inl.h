@@ -18,6 +18,7 @@
 #include "server/kernel/channel_totals.h"
 #include "server/kernel/element_format.h"
 #include "server/kernel/lanes-inl.h"
+#include "server/kernel/narrow_slices-inl.h"
 #include "server/kernel/prediction.h"
 #include "server/kernel/slices-inl.h"
 
@@ -135,6 +136,12 @@ HWY_NOINLINE Magnitudes AddSpilledBlock(const BitsOf<kDtype>* a,
   const std::size_t padded = Padded(size);
   const double* const other = kSquares ? a_values : b_values;
   Magnitudes greatest;
+  if constexpr (kDtype != Dtype::kF64) {
+    if (AddInNarrowSlices<kDtype, kSquares>(a, b, size, channel.spill(),
+                                            greatest)) {
+      return greatest;
+    }
+  }
   greatest.a = Widen<kDtype>(a, size, a_values);
   greatest.b = kSquares ? greatest.a : Widen<kDtype>(b, size, b_values);
   ChannelTotals::Spill& spill = channel.spill();

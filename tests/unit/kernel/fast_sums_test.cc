@@ -184,6 +184,37 @@ TEST_P(FastSumsTest, OfOrdinaryDataAreIntegersAlmostEverywhere) {
   }
 }
 
+// One value that is far from the others makes slices of a block. Here all of
+// these are just short of what a lane of the first slice holds, or of half its
+// unit, which is the most that goes to the second one, and of one sign.
+TEST_P(FastSumsTest, AreTheReadableSumsWhereSlicesAreAsFullAsTheyGet) {
+  constexpr double kMost = 0x1.fffffep0;
+  struct Case {
+    double odd;
+    double others;
+  };
+  for (const auto& [odd, others] :
+       {Case{0x1p-60, kMost}, Case{kMost, 0x1.fffffep-45},
+        Case{kMost, 0x1.fffffep-44}, Case{kMost, 0x1.fffffep-43}}) {
+    for (const Shape& shape :
+         {Shape{{4096}, {}}, Shape{{3, 1024}, {0}}, Shape{{4096, 3}, {1}}}) {
+      SCOPED_TRACE(shape.Text());
+      const ChannelLayout layout = shape.layout();
+      std::vector<double> values(static_cast<std::size_t>(layout.size()),
+                                 others);
+      for (std::size_t i = 0; i < values.size(); i += 512) values[i] = odd;
+      const TestTensor x(dtype(), values);
+      const TestTensor dy(dtype(), std::vector<double>(values.size(), kMost));
+      ASSERT_TRUE(
+          Has(SumsOf(layout, x), ReadableSums(layout, x.values(), x.values())));
+      ASSERT_TRUE(Has(SumsOf(layout, x, dy),
+                      ReadableSums(layout, dy.values(), x.values())));
+      ASSERT_TRUE(Has(SumsOf(layout, dy, x),
+                      ReadableSums(layout, x.values(), dy.values())));
+    }
+  }
+}
+
 std::string NameOfParam(
     const testing::TestParamInfo<std::tuple<std::int64_t, Dtype>>& info) {
   return std::string(hwy::TargetName(std::get<0>(info.param))) + "_" +

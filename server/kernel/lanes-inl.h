@@ -258,16 +258,16 @@ HWY_INLINE void StoreNarrow(DoubleVector v, BitsOf<kDtype>* to) {
 // and overflowing results included.
 template <Dtype kDtype, class DF>
 HWY_INLINE bool NoneIsHalfway(DF df, hn::Vec<DF> v) {
-  const hn::Rebind<std::uint32_t, DF> d;
-  const auto b = hn::BitCast(d, v);
   (void)df;
+  // All that are, and few others.
   if constexpr (kDtype == Dtype::kBF16) {
-    const auto low =
-        hn::And(hn::Add(b, hn::Set(d, 0x8000)), hn::Set(d, 0xffff));
-    return hn::AllFalse(d, hn::Eq(low, hn::Zero(d)));
+    // Lower halves of floats that are half-way; upper ones of -0 and the like.
+    const hn::Repartition<std::uint16_t, DF> d;
+    return hn::AllFalse(d, hn::Eq(hn::BitCast(d, v), hn::Set(d, 0x8000)));
   } else {
-    // All that are, and few others: subnormals have more zeros at the end.
-    const auto low = hn::And(b, hn::Set(d, 0xfff));
+    // Subnormals have more zeros at the end.
+    const hn::Rebind<std::uint32_t, DF> d;
+    const auto low = hn::And(hn::BitCast(d, v), hn::Set(d, 0xfff));
     return hn::AllFalse(d, hn::Eq(low, hn::Zero(d)));
   }
 }

@@ -1,8 +1,9 @@
 // One vector of a and b added to a lane's accumulators: the certified sums.
 //
 // Exact as long as the block is certified afterwards (certificate.h). For
-// narrow dtypes six operations: sum += a; top and rest take a*b in two slices.
-// For f64, whose products are two doubles, fourteen.
+// narrow dtypes five operations: sum += a; top and rest take a*b in two slices.
+// For f64, whose products are two doubles, fourteen. What is rounded on purpose
+// is computed by Quiet functions (inexact_flag-inl.h).
 #if defined(BATCHNORMD_SERVER_KERNEL_ACCUMULATE_INL_H_) == \
     defined(HWY_TARGET_TOGGLE)
 #ifdef BATCHNORMD_SERVER_KERNEL_ACCUMULATE_INL_H_

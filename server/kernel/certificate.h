@@ -9,7 +9,8 @@
 // 2^kLaneBits values to accumulators that start at half-way points of binades,
 // so that every addition is a multiple of a known unit and the accumulator's
 // bits, less those it started with, are an integer. The prediction is free to
-// be wrong: a block is used only if its values are found to satisfy the above.
+// be wrong: a block is used only if its values are found to satisfy the above,
+// or the processor says that nothing was rounded (inexact_flag-inl.h).
 #ifndef BATCHNORMD_SERVER_KERNEL_CERTIFICATE_H_
 #define BATCHNORMD_SERVER_KERNEL_CERTIFICATE_H_
 

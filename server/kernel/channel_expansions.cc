@@ -13,6 +13,7 @@ namespace batchnorm::kernel {
 namespace {
 
 constexpr int kLimbBits = 53;
+constexpr int kProductBits = 3 * kLimbBits;
 constexpr int kMaxUnitExponent = 300;     // of unit and dy_unit
 constexpr int kMaxProductExponent = 600;  // of product_unit
 constexpr int kMaxValueExponent = 199;    // of a value in its unit
@@ -115,8 +116,10 @@ void ExpandChannel(const ForwardSums& sums, std::size_t channel,
     return;
   }
   if (!IsFinite(sums, c)) return;
+  const ExactSum squares = sums.sum_of_squares(c);
+  if (squares.SeemsLongerThan(kProductBits)) return;
   const Dyadic S = sums.sum(c).Value();
-  const Dyadic Q = sums.sum_of_squares(c).Value();
+  const Dyadic Q = squares.Value();
   const int of_squares = LowestBit(Q, 0) >> 1;
   const int exponent = std::min(of_squares, LowestBit(S, of_squares));
   if (std::abs(exponent) > kMaxUnitExponent || !Fits(S, exponent, 2) ||
@@ -138,8 +141,10 @@ void ExpandChannel(const BackwardSums& sums, std::size_t channel,
     return;
   }
   if (!sums.sum_dy(c).is_finite() || !sums.sum_dy_x(c).is_finite()) return;
+  const ExactSum products = sums.sum_dy_x(c);
+  if (products.SeemsLongerThan(kProductBits)) return;
   const Dyadic D = sums.sum_dy(c).Value();
-  const Dyadic P = sums.sum_dy_x(c).Value();
+  const Dyadic P = products.Value();
   const int of_dy = LowestBit(D, 0);
   const int of_products = LowestBit(P, 0);
   if (std::abs(of_dy) > kMaxUnitExponent ||

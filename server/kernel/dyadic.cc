@@ -71,6 +71,15 @@ double Dyadic::LeadingBits() const {
   return std::ldexp(head + rest, 1 - BitWidth(limbs_.back()));
 }
 
+unsigned __int128 Dyadic::LeadingInteger() const {
+  assert(!is_zero());
+  const int shift = kLimbBits - BitWidth(limbs_.back());
+  const DoubleLimb head =
+      DoubleLimb{limbs_.back()} << kLimbBits | LimbAt(end() - 2);
+  if (shift == 0) return head;
+  return head << shift | LimbAt(end() - 3) >> (kLimbBits - shift);
+}
+
 Dyadic Dyadic::operator-() const {
   Dyadic result = *this;
   result.negative_ = !negative_ && !is_zero();

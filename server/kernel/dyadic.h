@@ -38,6 +38,9 @@ class Dyadic {
   int FloorLog2() const;
   // |value| / 2^FloorLog2(), to about 52 bits. REQUIRES: not zero.
   double LeadingBits() const;
+  // floor(|value| / 2^(FloorLog2() - 127)): 128 bits, the first of which is 1.
+  // REQUIRES: not zero.
+  unsigned __int128 LeadingInteger() const;
 
   Dyadic operator-() const;
   friend Dyadic operator+(const Dyadic& a, const Dyadic& b);

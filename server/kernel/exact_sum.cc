@@ -77,6 +77,13 @@ void ExactSum::Merge(const ExactSum& part) {
   pending_ += part.pending_ + 1;
 }
 
+bool ExactSum::SeemsLongerThan(int bits) const {
+  const auto is_used = [](std::int64_t digit) { return digit != 0; };
+  const auto first = std::find_if(digits_.begin(), digits_.end(), is_used);
+  const auto last = std::find_if(digits_.rbegin(), digits_.rend(), is_used);
+  return kDigitBits * (last.base() - first - 2) > bits;
+}
+
 Dyadic ExactSum::Value() const {
   assert(is_finite());
   ExactSum canonical = *this;

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <limits>
 
+#include "server/kernel/quick_rounding.h"
+
 namespace batchnorm::kernel {
 namespace {
 
@@ -17,7 +19,12 @@ int QuantumOf(int exponent) { return std::max(exponent - 52, kMinQuantum); }
 
 int FloorLog2Quotient(const Dyadic& a, const Dyadic& b) {
   const int guess = a.FloorLog2() - b.FloorLog2();
-  const bool reached = CompareMagnitudes(a, b * Dyadic::PowerOfTwo(guess)) >= 0;
+  const auto head_of_a = a.LeadingInteger();
+  const auto head_of_b = b.LeadingInteger();
+  const bool reached =
+      head_of_a != head_of_b
+          ? head_of_a > head_of_b
+          : CompareMagnitudes(a, b * Dyadic::PowerOfTwo(guess)) >= 0;
   return reached ? guess : guess - 1;
 }
 
@@ -56,6 +63,7 @@ double RoundQuotient(const Dyadic& a, const Dyadic& b) {
   assert(!b.is_zero());
   if (a.is_zero()) return 0.0;
   const bool negative = a.is_negative() != b.is_negative();
+  if (const auto quick = QuickQuotient(a, b)) return Signed(negative, *quick);
   const int exponent = FloorLog2Quotient(a, b);
   if (exponent > kMaxExponent) return Signed(negative, kInfinity);
   const int quantum = QuantumOf(exponent);
@@ -73,6 +81,7 @@ double RoundQuotient(const Dyadic& a, const Dyadic& b) {
 double RoundSqrtQuotient(const Dyadic& a, const Dyadic& b) {
   assert(!a.is_negative() && !b.is_negative() && !b.is_zero());
   if (a.is_zero()) return 0.0;
+  if (const auto quick = QuickSqrtQuotient(a, b)) return *quick;
   const int exponent = FloorLog2SqrtQuotient(a, b);
   if (exponent > kMaxExponent) return kInfinity;
   const int quantum = QuantumOf(exponent);

@@ -52,9 +52,8 @@ HWY_INLINE void AddGain(DoubleVector accumulator, DoubleVector start,
 HWY_INLINE void SeeBinade(DoubleVector accumulator, DoubleVector start,
                           hn::Vec<IntegerTag>& differences) {
   const IntegerTag di;
-  differences =
-      hn::Or(differences, hn::Xor(hn::BitCast(di, accumulator),
-                                  hn::BitCast(di, start)));
+  differences = hn::Or(differences, hn::Xor(hn::BitCast(di, accumulator),
+                                            hn::BitCast(di, start)));
 }
 HWY_INLINE bool AllStayed(hn::Vec<IntegerTag> differences) {
   const IntegerTag di;

@@ -3,9 +3,10 @@
 // A processor notes in a flag that a result was not exact, and forgets it only
 // when told to. AVX-512 has additions and multiplications that leave the flag
 // alone. So what a sum rounds on purpose (the upper slices) is computed by
-// these, what must be exact by ordinary ones, and one look at the flag certifies
-// all of a block: no value needs to be scanned. Elsewhere the `Quiet` functions
-// are the ordinary ones, and blocks are scanned (certified_block-inl.h).
+// these, what must be exact by ordinary ones, and one look at the flag
+// certifies all of a block: no value needs to be scanned. Elsewhere the `Quiet`
+// functions are the ordinary ones, and blocks are scanned
+// (certified_block-inl.h).
 #if defined(BATCHNORMD_SERVER_KERNEL_INEXACT_FLAG_INL_H_) == \
     defined(HWY_TARGET_TOGGLE)
 #ifdef BATCHNORMD_SERVER_KERNEL_INEXACT_FLAG_INL_H_
@@ -41,8 +42,8 @@ HWY_INLINE DoubleVector QuietMulAdd(DoubleVector a, DoubleVector b,
   return DoubleVector{_mm512_fmadd_round_pd(a.raw, b.raw, c.raw, kQuietly)};
 }
 
-// The state of the thread's arithmetic. What is in memory was stored before, and
-// is loaded afterwards.
+// The state of the thread's arithmetic. What is in memory was stored before,
+// and is loaded afterwards.
 HWY_INLINE std::uint32_t ArithmeticState() {
   std::uint32_t state;
   asm volatile("vstmxcsr %0" : "=m"(state) : : "memory");

@@ -1,12 +1,12 @@
 // Blocks of f16, bf16 and f32 that no prediction fits: sum(a) and sum(a*b) by
 // slices, in one pass.
 //
-// As slices-inl.h, but how many slices the block needs is known beforehand, from
-// its least and greatest magnitude. So nothing is left after the last slice,
-// which takes what it gets in one addition; accumulators stay in registers, and
-// elements are read once. Two sizes: 2 and 4 slices for values that are hardly
-// wider than what a prediction allows, 4 and 7 (29 operations a vector) for f32
-// that are up to 2^120 times as large as each other.
+// As slices-inl.h, but how many slices the block needs is known beforehand,
+// from its least and greatest magnitude. So nothing is left after the last
+// slice, which takes what it gets in one addition; accumulators stay in
+// registers, and elements are read once. Two sizes: 2 and 4 slices for values
+// that are hardly wider than what a prediction allows, 4 and 7 (29 operations a
+// vector) for f32 that are up to 2^120 times as large as each other.
 #if defined(BATCHNORMD_SERVER_KERNEL_NARROW_SLICES_INL_H_) == \
     defined(HWY_TARGET_TOGGLE)
 #ifdef BATCHNORMD_SERVER_KERNEL_NARROW_SLICES_INL_H_
@@ -164,8 +164,8 @@ HWY_NOINLINE void AddNarrowSlices(const BitsOf<kDtype>* a,
 }
 
 // Adds sum(a) and sum(a*b) of a block to the spill, or returns false where it
-// has too wide a range or only zeros, or something that is not finite. Says what
-// the greatest magnitudes are. REQUIRES: size <= kSliceBlock.
+// has too wide a range or only zeros, or something that is not finite. Says
+// what the greatest magnitudes are. REQUIRES: size <= kSliceBlock.
 template <Dtype kDtype, bool kSquares>
 HWY_INLINE bool AddInNarrowSlices(const BitsOf<kDtype>* a,
                                   const BitsOf<kDtype>* b, std::size_t size,

@@ -25,7 +25,8 @@ struct Estimate {
 };
 
 // |a / b|. With a' = |a| / 2^(FloorLog2(a) - 126) in [A, A + 1) for a number A
-// of 127 bits, and b' = |b| / 2^(FloorLog2(b) - 63) in [B, B + 1) for one of 64,
+// of 127 bits, and b' = |b| / 2^(FloorLog2(b) - 63) in [B, B + 1) for one of
+// 64,
 //
 //     A/B - A/B/(B + 1) = A/(B + 1) < a'/b' < (A + 1)/B,
 //
@@ -49,8 +50,8 @@ Bits SquareRoot(WideBits square) {
   return guess + static_cast<Bits>(static_cast<std::int64_t>(step));
 }
 
-// The root of an estimate v with doubt 2: of v * 2^64, or of v * 2^63 where that
-// leaves an even exponent, errs by 2 * 2^64 / (2 * 2^62.5), less than 3.
+// The root of an estimate v with doubt 2: of v * 2^64, or of v * 2^63 where
+// that leaves an even exponent, errs by 2 * 2^64 / (2 * 2^62.5), less than 3.
 Estimate Root(const Estimate& square) {
   const int shift = square.exponent % 2 == 0 ? 64 : 63;
   return {.bits = SquareRoot(WideBits{square.bits} << shift),

@@ -3,8 +3,8 @@
 //
 // 64 bits of a quotient are eleven more than a double has. So all but one in
 // some hundred results are told from integer division alone; ties, and what is
-// near one or near the ends of the range, are left to rounding.h, which compares
-// exactly. Thread-safe.
+// near one or near the ends of the range, are left to rounding.h, which
+// compares exactly. Thread-safe.
 #ifndef BATCHNORMD_SERVER_KERNEL_QUICK_ROUNDING_H_
 #define BATCHNORMD_SERVER_KERNEL_QUICK_ROUNDING_H_
 

@@ -236,13 +236,15 @@ class ColumnStrip {
     const std::size_t whole =
         kSeesInexact ? width_ - width_ % ScanLanes<kDtype>() : width_;
     for (std::size_t j = 0; j < whole; j += ScanLanes<kDtype>()) {
-      AddVectors(a_rows, b_rows, count, j, [](const Bits* from, std::size_t)
+      AddVectors(a_rows, b_rows, count, j,
+                 [](const Bits* from, std::size_t)
                      HWY_ATTR { return LoadWide<kDtype>(from); });
     }
     if (!kSeesInexact || whole == width_) return;
     AddVectors(a_rows, b_rows, count, whole,
                [this](const Bits* from, std::size_t k) HWY_ATTR {
-                 return LoadWideFirst<kDtype>(from, width_ - HWY_MIN(k, width_));
+                 return LoadWideFirst<kDtype>(from,
+                                              width_ - HWY_MIN(k, width_));
                });
   }
 
@@ -486,9 +488,9 @@ class ColumnStrip {
           if constexpr (!kSquares) Turn(b + j, rows, columns, b_turned_);
           is_turned = true;
         }
-        rescaled |= SpillColumn(a_turned_[k],
-                                kSquares ? a_turned_[k] : b_turned_[k], rows,
-                                j + k, rescaled);
+        rescaled |=
+            SpillColumn(a_turned_[k], kSquares ? a_turned_[k] : b_turned_[k],
+                        rows, j + k, rescaled);
         ++spilled;
       }
     }

@@ -144,5 +144,22 @@ TEST_F(DyadicTest, FloorLog2AndLeadingBitsDescribeTheMagnitude) {
   }
 }
 
+TEST_F(DyadicTest, TheLeadingIntegerIsWhatIsLeftWithoutTheLowerBits) {
+  for (int i = 0; i < 1000; ++i) {
+    const auto [a, exact] = NextNumber();
+    if (a.is_zero()) continue;
+    const unsigned __int128 head = a.LeadingInteger();
+    const Dyadic high =
+        Dyadic::FromLimbs(false, 0,
+                          {static_cast<std::uint64_t>(head),
+                           static_cast<std::uint64_t>(head >> 64)});
+    EXPECT_EQ(high.FloorLog2(), 127);
+    const Dyadic unit = Dyadic::PowerOfTwo(a.FloorLog2() - 127);
+    const Dyadic one = Dyadic::FromInteger(1);
+    EXPECT_LE(CompareMagnitudes(high * unit, a), 0);
+    EXPECT_GT(CompareMagnitudes((high + one) * unit, a), 0);
+  }
+}
+
 }  // namespace
 }  // namespace batchnorm::kernel

@@ -94,6 +94,33 @@ TEST(ExactSumTest, OfAnyDoublesIsExact) {
             DyadicOf(truth::SumOfProducts(values, values)));
 }
 
+TEST(ExactSumTest, ScaledIntegersOfEitherWidthAreAddedExactly) {
+  constexpr std::int64_t kLeast = std::numeric_limits<std::int64_t>::min();
+  constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
+  for (const int exponent : {-1074, -33, 0, 31, 900}) {
+    ExactSum narrow;
+    ExactSum wide;
+    Dyadic expected;
+    for (const std::int64_t value : {kLeast, kMost, kLeast, std::int64_t{-1},
+                                     std::int64_t{0}, std::int64_t{12345}}) {
+      narrow.AddScaled(value, exponent);
+      wide.AddScaled(ExactSum::Wide{value}, exponent);
+      expected = expected + Dyadic::FromInteger(value, exponent);
+    }
+    EXPECT_EQ(narrow.Value(), expected);
+    EXPECT_EQ(wide.Value(), expected);
+  }
+}
+
+TEST(ExactSumTest, SeemsLongerThanOnlyWhatItHasDigitsFor) {
+  EXPECT_FALSE(ExactSum().SeemsLongerThan(0));
+  ExactSum sum = SumOf({0x1p100, 0x1p-100});
+  EXPECT_TRUE(sum.SeemsLongerThan(130));
+  EXPECT_FALSE(sum.SeemsLongerThan(201));
+  sum.Add(-0x1p100);
+  EXPECT_FALSE(sum.SeemsLongerThan(32));
+}
+
 TEST(ExactSumTest, SurvivesExactCancellation) {
   const ExactSum sum = SumOf({1e308, 1.0, 5e-324, -1e308, -1.0});
   EXPECT_EQ(sum.ToDouble(), 5e-324);

@@ -21,16 +21,24 @@
 HWY_BEFORE_NAMESPACE();
 namespace batchnorm::kernel::HWY_NAMESPACE {
 
+// a*b, less what of it is a multiple of the slice's unit and goes there.
+// REQUIRES: a*b has at most 53 bits.
+HWY_INLINE DoubleVector TakeProductSlice(DoubleVector& slice, DoubleVector a,
+                                         DoubleVector b) {
+#if HWY_NATIVE_FMA
+  const auto next = QuietMulAdd(a, b, slice);
+  const auto rest = hn::MulSub(a, b, hn::Sub(next, slice));
+  slice = next;
+  return rest;
+#else
+  return TakeSlice(slice, hn::Mul(a, b));
+#endif
+}
+
 // REQUIRES: a*b has at most 53 bits.
 HWY_INLINE void AddExactProduct(DoubleVector a, DoubleVector b,
                                 DoubleVector& top, DoubleVector& rest) {
-#if HWY_NATIVE_FMA
-  const auto next = QuietMulAdd(a, b, top);
-  rest = hn::Add(rest, hn::MulSub(a, b, hn::Sub(next, top)));
-  top = next;
-#else
-  rest = hn::Add(rest, TakeSlice(top, hn::Mul(a, b)));
-#endif
+  rest = hn::Add(rest, TakeProductSlice(top, a, b));
 }
 
 #if !HWY_NATIVE_FMA

@@ -65,10 +65,7 @@ int Dyadic::FloorLog2() const {
 }
 
 double Dyadic::LeadingBits() const {
-  assert(!is_zero());
-  const double head = static_cast<double>(limbs_.back());
-  const double rest = std::ldexp(static_cast<double>(LimbAt(end() - 2)), -64);
-  return std::ldexp(head + rest, 1 - BitWidth(limbs_.back()));
+  return std::ldexp(static_cast<double>(LeadingInteger()), -127);
 }
 
 unsigned __int128 Dyadic::LeadingInteger() const {

@@ -59,30 +59,10 @@ HWY_INLINE bool RangeOf(const Extremes<BitsOf<kDtype>>& found,
   return true;
 }
 
-// log2 of the additions to a lane.
-HWY_INLINE int SliceAdditionBits() {
-  return static_cast<int>(
-      hwy::FloorLog2(static_cast<std::uint32_t>(kSliceBlock / LaneCount())));
-}
-
 // How many slices take values of this range, if the first one has this unit.
 HWY_INLINE int SlicesFor(const ValueRange& range, int first_unit) {
-  const int step = 52 - SliceAdditionBits();
+  const int step = SliceStep();
   return 1 + (std::max(first_unit - range.unit, 0) + step - 1) / step;
-}
-
-// a*b, less what of it is a multiple of the slice's unit and goes there.
-// REQUIRES: a*b has at most 53 bits.
-HWY_INLINE DoubleVector TakeProductSlice(DoubleVector& slice, DoubleVector a,
-                                         DoubleVector b) {
-#if HWY_NATIVE_FMA
-  const auto next = QuietMulAdd(a, b, slice);
-  const auto rest = hn::MulSub(a, b, hn::Sub(next, slice));
-  slice = next;
-  return rest;
-#else
-  return TakeSlice(slice, hn::Mul(a, b));
-#endif
 }
 
 // Adds what accumulators gained, `slices` of them in memory, the first of unit
@@ -90,7 +70,7 @@ HWY_INLINE DoubleVector TakeProductSlice(DoubleVector& slice, DoubleVector a,
 HWY_INLINE void AddSlices(const double (*accumulators)[kMaxLanes], int slices,
                           int first_unit, ExactSum* sum) {
   const DoubleTag d;
-  const int step = 52 - SliceAdditionBits();
+  const int step = SliceStep();
   for (int k = 0; k < slices; ++k) {
     const int unit = first_unit - k * step;
     const auto start = hn::Set(d, MiddleOf(unit));
@@ -105,7 +85,7 @@ HWY_NOINLINE void AddNarrowSlices(const BitsOf<kDtype>* a,
                                   int sum_unit, int product_unit,
                                   ChannelTotals::Spill& spill) {
   const DoubleTag d;
-  const int step = 52 - SliceAdditionBits();
+  const int step = SliceStep();
   const auto start = [&](int unit, int slice) HWY_ATTR {
     return hn::Set(d, MiddleOf(unit - slice * step));
   };
@@ -180,8 +160,8 @@ HWY_INLINE bool AddInNarrowSlices(const BitsOf<kDtype>* a,
   }
   const ValueRange of_products = {of_a.top + of_b.top + 1,
                                   of_a.unit + of_b.unit};
-  const int first_of_a = of_a.top + SliceAdditionBits() - 50;
-  const int first_of_products = of_products.top + SliceAdditionBits() - 50;
+  const int first_of_a = FirstUnit(of_a.top);
+  const int first_of_products = FirstUnit(of_products.top);
   const int slices_of_a = SlicesFor(of_a, first_of_a);
   const int slices_of_products = SlicesFor(of_products, first_of_products);
   if (slices_of_a > 4 || slices_of_products > 7) return false;

@@ -33,6 +33,16 @@ namespace batchnorm::kernel::HWY_NAMESPACE {
 inline constexpr std::size_t kSliceBlock =
     HWY_MAX(std::size_t{1024}, 2 * kMaxLanes * 64);
 
+// log2 of the additions to a lane.
+HWY_INLINE int SliceAdditionBits() {
+  return static_cast<int>(
+      hwy::FloorLog2(static_cast<std::uint32_t>(kSliceBlock / LaneCount())));
+}
+// The unit of the first slice of values below 2^(top + 1), and by how much
+// that of the next one is less.
+HWY_INLINE int FirstUnit(int top) { return top + SliceAdditionBits() - 50; }
+HWY_INLINE int SliceStep() { return 52 - SliceAdditionBits(); }
+
 // The sum over lanes of what an accumulator gained since it was `start`, in
 // units of its last bit.
 HWY_INLINE std::int64_t GainedUnits(DoubleVector accumulator,
@@ -78,10 +88,8 @@ HWY_INLINE double TakeFourSlices(const Values& values, std::size_t size,
   constexpr int kLeastUnit = -1074;  // every double is a multiple of it
   const DoubleTag d;
   const std::size_t lanes = LaneCount();
-  const int addition_bits = static_cast<int>(
-      hwy::FloorLog2(static_cast<std::uint32_t>(kSliceBlock / lanes)));
-  const int step = 52 - addition_bits;
-  const int unit0 = top + addition_bits - 50;
+  const int step = SliceStep();
+  const int unit0 = FirstUnit(top);
   const int unit1 = std::max(unit0 - step, kLeastUnit);
   const int unit2 = std::max(unit1 - step, kLeastUnit);
   const int unit3 = std::max(unit2 - step, kLeastUnit);

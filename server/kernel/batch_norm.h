@@ -119,6 +119,13 @@ void UpdateRunning(const ForwardSums& sums, const RunningUpdate& update,
                    Degenerate degenerate, std::span<double> mean,
                    std::span<double> var, std::int64_t& batch_count);
 
+// FinishForward and UpdateRunning, for less than both take.
+Statistics FinishForwardAndUpdate(const ForwardSums& sums, double eps,
+                                  const RunningUpdate& update,
+                                  Degenerate degenerate, std::span<double> mean,
+                                  std::span<double> var,
+                                  std::int64_t& batch_count);
+
 // Eq. 18: y = (gamma*inv_std) * ((x - mean) - mean_lo) + beta, for the block of
 // the tensor that begins at flat offset `first`. An empty gamma means ones, an
 // empty beta zeros. y may be x (in place).

@@ -5,8 +5,10 @@
 #include <cassert>
 #include <cmath>
 #include <cstdlib>
+#include <span>
 
 #include "server/kernel/dyadic.h"
+#include "server/kernel/fast_totals.h"
 #include "server/kernel/moments.h"
 
 namespace batchnorm::kernel {
@@ -29,6 +31,13 @@ void ResetVector(std::vector<double>& vector, std::size_t channels) {
 template <std::size_t size>
 void ResetLimbs(Limbs<size>& limbs, std::size_t channels) {
   for (auto& vector : limbs) ResetVector(vector, channels);
+}
+
+template <std::size_t size>
+std::array<double*, size> RowsOf(Limbs<size>& limbs) {
+  std::array<double*, size> rows;
+  for (std::size_t i = 0; i < size; ++i) rows[i] = limbs[i].data();
+  return rows;
 }
 
 // The greatest e such that the value is a multiple of 2^e; 0 has `otherwise`.
@@ -107,6 +116,18 @@ bool ExpandIntegers(const ChannelTotals& totals, std::size_t entry,
          StoreInteger(totals.top * weight + totals.rest, entry, products);
 }
 
+// Whether all that the channels have are integers of one scale, with narrow
+// values.
+bool AreIntegersOfOneScale(std::span<const ChannelTotals> totals) {
+  const TotalsScale& scale = totals.front().scale;
+  const bool is_narrow = scale.kind == SumKind::kNarrowSquares ||
+                         scale.kind == SumKind::kNarrowProducts;
+  return is_narrow &&
+         std::all_of(totals.begin(), totals.end(), [&](const auto& each) {
+           return each.fits() && each.scale == scale;
+         });
+}
+
 void ExpandChannel(const ForwardSums& sums, std::size_t channel,
                    std::size_t entry, ForwardExpansions& to) {
   const auto c = static_cast<std::int64_t>(channel);
@@ -158,6 +179,33 @@ void ExpandChannel(const BackwardSums& sums, std::size_t channel,
   to.product_unit[entry] = std::ldexp(1.0, of_products);
 }
 
+// The quick way of a whole block; false if some channels do not fit it.
+bool ExpandTogether(std::span<const ChannelTotals> totals,
+                    ForwardExpansions& to) {
+  if (totals.empty() || !AreIntegersOfOneScale(totals)) return false;
+  const TotalsScale& scale = totals.front().scale;
+  if (!CutIntegers(scale, totals, RowsOf(to.sum), RowsOf(to.squares))) {
+    return false;
+  }
+  std::fill_n(to.unit.begin(), totals.size(),
+              PowerOfTwoDouble(scale.sum_unit()));
+  return true;
+}
+
+bool ExpandTogether(std::span<const ChannelTotals> totals,
+                    BackwardExpansions& to) {
+  if (totals.empty() || !AreIntegersOfOneScale(totals)) return false;
+  const TotalsScale& scale = totals.front().scale;
+  if (!CutIntegers(scale, totals, RowsOf(to.sum_dy), RowsOf(to.sum_dy_x))) {
+    return false;
+  }
+  std::fill_n(to.dy_unit.begin(), totals.size(),
+              PowerOfTwoDouble(scale.sum_unit()));
+  std::fill_n(to.product_unit.begin(), totals.size(),
+              PowerOfTwoDouble(scale.product_unit()));
+  return true;
+}
+
 }  // namespace
 
 void ForwardExpansions::Reset(std::size_t channels) {
@@ -180,6 +228,9 @@ void Expand(const ForwardSums& sums, ChannelRange range,
     return sums.count(static_cast<std::int64_t>(channel));
   };
   expansions.count = range.size() == 0 ? 0 : count(range.first);
+  if (ExpandTogether(sums.totals(range.first, range.size()), expansions)) {
+    return;
+  }
   for (std::size_t c = range.first; c < range.end; ++c) {
     assert(count(c) == expansions.count);
     ExpandChannel(sums, c, c - range.first, expansions);
@@ -189,6 +240,9 @@ void Expand(const ForwardSums& sums, ChannelRange range,
 void Expand(const BackwardSums& sums, ChannelRange range,
             BackwardExpansions& expansions) {
   expansions.Reset(range.size());
+  if (ExpandTogether(sums.totals(range.first, range.size()), expansions)) {
+    return;
+  }
   for (std::size_t c = range.first; c < range.end; ++c) {
     ExpandChannel(sums, c, c - range.first, expansions);
   }

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "server/kernel/fast_sums.h"
+#include "server/kernel/fast_totals.h"
 #include "server/kernel/floating_point_scope.h"
 #include "server/kernel/sum_codec.h"
 #include "server/kernel/tensor_blocks.h"
@@ -128,18 +129,10 @@ void ForwardSums::AddBox(TensorView x, const Box& box) {
 
 void ForwardSums::Merge(const ForwardSums& part) {
   assert(part.channels() == channels());
-  for (std::size_t i = 0; i < totals_.size(); ++i) {
-    totals_[i].Merge(part.totals_[i]);
+  MergeTotals(part.totals_, totals_);
+  for (std::size_t i = 0; i < counts_.size(); ++i) {
     counts_[i] += part.counts_[i];
   }
-}
-
-std::int64_t ForwardSums::channels() const {
-  return static_cast<std::int64_t>(counts_.size());
-}
-
-std::int64_t ForwardSums::count(std::int64_t channel) const {
-  return counts_[Index(channel)];
 }
 
 ExactSum ForwardSums::sum(std::int64_t channel) const {
@@ -226,13 +219,7 @@ void BackwardSums::AddBox(TensorView x, TensorView dy, const Box& box) {
 
 void BackwardSums::Merge(const BackwardSums& part) {
   assert(part.channels() == channels());
-  for (std::size_t i = 0; i < totals_.size(); ++i) {
-    totals_[i].Merge(part.totals_[i]);
-  }
-}
-
-std::int64_t BackwardSums::channels() const {
-  return static_cast<std::int64_t>(totals_.size());
+  MergeTotals(part.totals_, totals_);
 }
 
 ExactSum BackwardSums::sum_dy(std::int64_t channel) const {

@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -49,11 +50,19 @@ class ForwardSums {
   // REQUIRES: the same number of channels. Dtypes may differ.
   void Merge(const ForwardSums& part);
 
-  std::int64_t channels() const;
+  std::int64_t channels() const {
+    return static_cast<std::int64_t>(counts_.size());
+  }
   const ChannelTotals& totals(std::int64_t channel) const {
     return totals_[static_cast<std::size_t>(channel)];
   }
-  std::int64_t count(std::int64_t channel) const;       // n
+  std::span<const ChannelTotals> totals(std::size_t first,
+                                        std::size_t size) const {
+    return std::span(totals_).subspan(first, size);
+  }
+  std::int64_t count(std::int64_t channel) const {  // n
+    return counts_[static_cast<std::size_t>(channel)];
+  }
   ExactSum sum(std::int64_t channel) const;             // S
   ExactSum sum_of_squares(std::int64_t channel) const;  // Q
 
@@ -85,9 +94,15 @@ class BackwardSums {
   void AddBox(TensorView x, TensorView dy, const Box& box);
   void Merge(const BackwardSums& part);
 
-  std::int64_t channels() const;
+  std::int64_t channels() const {
+    return static_cast<std::int64_t>(totals_.size());
+  }
   const ChannelTotals& totals(std::int64_t channel) const {
     return totals_[static_cast<std::size_t>(channel)];
+  }
+  std::span<const ChannelTotals> totals(std::size_t first,
+                                        std::size_t size) const {
+    return std::span(totals_).subspan(first, size);
   }
   ExactSum sum_dy(std::int64_t channel) const;    // D
   ExactSum sum_dy_x(std::int64_t channel) const;  // P

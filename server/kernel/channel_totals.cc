@@ -6,9 +6,7 @@
 namespace batchnorm::kernel {
 
 ChannelTotals::ChannelTotals(const ChannelTotals& other)
-    : sum(other.sum),
-      top(other.top),
-      rest(other.rest),
+    : ChannelIntegers(other),
       scale(other.scale),
       spill_(other.spill_ ? std::make_unique<Spill>(*other.spill_) : nullptr) {}
 

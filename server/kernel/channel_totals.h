@@ -38,9 +38,16 @@ struct TotalsScale {
   const SumKindUnits& KindOf() const { return UnitsOf(kind); }
 };
 
-class ChannelTotals {
- public:
+struct ChannelIntegers {
   using Wide = ExactSum::Wide;
+
+  Wide sum = 0;
+  Wide top = 0;
+  Wide rest = 0;
+};
+
+class ChannelTotals : public ChannelIntegers {
+ public:
   struct Spill {
     ExactSum sum;
     ExactSum products;
@@ -86,9 +93,6 @@ class ChannelTotals {
   // For what is not at this channel's scale.
   Spill& spill();
 
-  Wide sum = 0;
-  Wide top = 0;
-  Wide rest = 0;
   TotalsScale scale;
 
  private:

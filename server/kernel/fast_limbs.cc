@@ -119,8 +119,9 @@ LimbRange RangeOfLimbs(const std::byte* limbs, std::size_t size) {
 }
 
 void AddLimbs(const std::byte* limbs, std::size_t size, double power,
-              std::int64_t* high, std::int64_t* low) {
-  HWY_DYNAMIC_DISPATCH(AddOn)(limbs, size, power, high, low);
+              Halves& integers) {
+  HWY_DYNAMIC_DISPATCH(AddOn)
+  (limbs, size, power, integers.high.data(), integers.low.data());
 }
 
 }  // namespace batchnorm::kernel

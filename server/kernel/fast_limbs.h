@@ -4,6 +4,7 @@
 #ifndef BATCHNORMD_SERVER_KERNEL_FAST_LIMBS_H_
 #define BATCHNORMD_SERVER_KERNEL_FAST_LIMBS_H_
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 
@@ -18,11 +19,18 @@ struct LimbRange {
 
 LimbRange RangeOfLimbs(const std::byte* limbs, std::size_t size);
 
-// Adds limb i times a power of two to high[i] * 2^kLimbLowBits + low[i].
-// REQUIRES: the products are integers below 2^kLimbsRoom (sum_limbs.h).
+// Integers of neighbouring channels: high * 2^kLimbLowBits + low each.
 inline constexpr int kLimbLowBits = 56;
+inline constexpr std::size_t kHalvesChannels = 64;
+struct Halves {
+  alignas(64) std::array<std::int64_t, kHalvesChannels> high{};
+  alignas(64) std::array<std::int64_t, kHalvesChannels> low{};
+};
+
+// Adds limb i times a power of two to integer i. REQUIRES: the products are
+// integers below 2^kLimbsRoom (sum_limbs.h), size <= kHalvesChannels.
 void AddLimbs(const std::byte* limbs, std::size_t size, double power,
-              std::int64_t* high, std::int64_t* low);
+              Halves& integers);
 
 }  // namespace batchnorm::kernel
 

@@ -1,11 +1,13 @@
 #include "server/kernel/finish.h"
 
+#include <algorithm>
+#include <array>
 #include <bit>
 #include <cassert>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <vector>
+#include <span>
 
 #include "server/kernel/batch_norm.h"
 #include "server/kernel/channel_expansions.h"
@@ -16,19 +18,77 @@
 namespace batchnorm::kernel {
 namespace {
 
-using Certain = std::vector<std::uint8_t>;
+// Channels whose expansions stay in the first-level cache.
+constexpr std::size_t kBlockChannels = 128;
 
-// What the fast finishing is not certain of, the readable one decides.
 template <typename Finish>
-void ForEachUncertain(const Certain& certain, ChannelRange range,
-                      const Finish& finish) {
-  for (std::size_t i = 0; i < range.size(); ++i) {
-    if (certain[i] == 0) finish(range.first + i);
+void ForEachBlock(ChannelRange range, const Finish& finish) {
+  for (std::size_t c = range.first; c < range.end; c += kBlockChannels) {
+    finish(ChannelRange{c, std::min(c + kBlockChannels, range.end)});
   }
 }
 
+// What the fast finishing is certain of in a block; the readable one decides
+// the rest.
+class Certain {
+ public:
+  explicit Certain(ChannelRange block) : block_(block) {}
+
+  std::span<std::uint8_t> entries() {
+    return std::span(entries_).first(block_.size());
+  }
+
+  template <typename Finish>
+  void ForEachOther(const Finish& finish) const {
+    for (std::size_t i = 0; i < block_.size(); ++i) {
+      if (entries_[i] == 0) finish(block_.first + i);
+    }
+  }
+
+ private:
+  ChannelRange block_;
+  std::array<std::uint8_t, kBlockChannels> entries_{};
+};
+
 ChannelRange AllOf(const ForwardSums& sums) {
   return {0, static_cast<std::size_t>(sums.channels())};
+}
+
+void FinishForwardBlock(const ForwardSums& sums,
+                        const ForwardExpansions& expansions, double eps,
+                        Degenerate degenerate, ChannelRange block,
+                        Statistics& statistics) {
+  Certain certain(block);
+  FastFinishForward(expansions, eps, block, statistics, certain.entries());
+  certain.ForEachOther([&](std::size_t c) {
+    readable::FinishForward(sums, eps, degenerate, c, statistics);
+  });
+}
+
+// For a batch that batch_count counts.
+void UpdateRunningBlock(const ForwardSums& sums,
+                        const ForwardExpansions& expansions,
+                        const RunningUpdate& update, Degenerate degenerate,
+                        std::int64_t batch_count, ChannelRange block,
+                        std::span<double> mean, std::span<double> var) {
+  Certain certain(block);
+  FastUpdateRunning(expansions, update, degenerate, batch_count,
+                    mean.subspan(block.first, block.size()),
+                    var.subspan(block.first, block.size()), certain.entries());
+  certain.ForEachOther([&](std::size_t c) {
+    readable::UpdateRunning(sums, update, degenerate, batch_count, c, mean[c],
+                            var[c]);
+  });
+}
+
+bool IsEmpty(const ForwardSums& sums) {
+  return sums.channels() == 0 || sums.count(0) == 0;
+}
+
+Statistics StatisticsRoomOf(const ForwardSums& sums) {
+  Statistics statistics = StatisticsRoom(AllOf(sums).size());
+  statistics.count = sums.channels() == 0 ? 0 : sums.count(0);
+  return statistics;
 }
 
 }  // namespace
@@ -59,11 +119,9 @@ void FinishForwardRange(const ForwardSums& sums, double eps,
                         Degenerate degenerate, ChannelRange range,
                         Statistics& statistics) {
   ForwardExpansions expansions;
-  Expand(sums, range, expansions);
-  Certain certain(range.size());
-  FastFinishForward(expansions, eps, range, statistics, certain);
-  ForEachUncertain(certain, range, [&](std::size_t c) {
-    readable::FinishForward(sums, eps, degenerate, c, statistics);
+  ForEachBlock(range, [&](ChannelRange block) {
+    Expand(sums, block, expansions);
+    FinishForwardBlock(sums, expansions, eps, degenerate, block, statistics);
   });
 }
 
@@ -73,12 +131,15 @@ void FinishBackwardRange(const ForwardSums& forward,
                          Gradients& gradients) {
   ForwardExpansions of_x;
   BackwardExpansions of_dy;
-  Expand(forward, range, of_x);
-  Expand(backward, range, of_dy);
-  Certain certain(range.size());
-  FastFinishBackward(of_x, of_dy, eps, range, gradients, certain);
-  ForEachUncertain(certain, range, [&](std::size_t c) {
-    readable::FinishBackward(forward, backward, eps, degenerate, c, gradients);
+  ForEachBlock(range, [&](ChannelRange block) {
+    Expand(forward, block, of_x);
+    Expand(backward, block, of_dy);
+    Certain certain(block);
+    FastFinishBackward(of_x, of_dy, eps, block, gradients, certain.entries());
+    certain.ForEachOther([&](std::size_t c) {
+      readable::FinishBackward(forward, backward, eps, degenerate, c,
+                               gradients);
+    });
   });
 }
 
@@ -86,10 +147,8 @@ Statistics FinishForward(const ForwardSums& sums, double eps,
                          Degenerate degenerate) {
   assert(eps >= 0 && std::isfinite(eps));
   const FloatingPointScope scope;
-  const auto channels = static_cast<std::size_t>(sums.channels());
-  Statistics statistics = StatisticsRoom(channels);
-  statistics.count = channels == 0 ? 0 : sums.count(0);
-  FinishForwardRange(sums, eps, degenerate, {0, channels}, statistics);
+  Statistics statistics = StatisticsRoomOf(sums);
+  FinishForwardRange(sums, eps, degenerate, AllOf(sums), statistics);
   return statistics;
 }
 
@@ -136,20 +195,36 @@ void AverageOverRanks(const ForwardSums& forward, const BackwardSums& backward,
 void UpdateRunning(const ForwardSums& sums, const RunningUpdate& update,
                    Degenerate degenerate, std::span<double> mean,
                    std::span<double> var, std::int64_t& batch_count) {
-  assert(mean.size() == static_cast<std::size_t>(sums.channels()) &&
-         var.size() == mean.size());
-  if (sums.channels() == 0 || sums.count(0) == 0) return;
+  assert(mean.size() == AllOf(sums).size() && var.size() == mean.size());
+  if (IsEmpty(sums)) return;
   const FloatingPointScope scope;
   ++batch_count;
   ForwardExpansions expansions;
-  Expand(sums, AllOf(sums), expansions);
-  Certain certain(mean.size());
-  FastUpdateRunning(expansions, update, degenerate, batch_count, mean, var,
-                    certain);
-  ForEachUncertain(certain, AllOf(sums), [&](std::size_t c) {
-    readable::UpdateRunning(sums, update, degenerate, batch_count, c, mean[c],
-                            var[c]);
+  ForEachBlock(AllOf(sums), [&](ChannelRange block) {
+    Expand(sums, block, expansions);
+    UpdateRunningBlock(sums, expansions, update, degenerate, batch_count, block,
+                       mean, var);
   });
+}
+
+Statistics FinishForwardAndUpdate(const ForwardSums& sums, double eps,
+                                  const RunningUpdate& update,
+                                  Degenerate degenerate, std::span<double> mean,
+                                  std::span<double> var,
+                                  std::int64_t& batch_count) {
+  assert(mean.size() == AllOf(sums).size() && var.size() == mean.size());
+  const FloatingPointScope scope;
+  Statistics statistics = StatisticsRoomOf(sums);
+  if (!IsEmpty(sums)) ++batch_count;
+  ForwardExpansions expansions;
+  ForEachBlock(AllOf(sums), [&](ChannelRange block) {
+    Expand(sums, block, expansions);
+    FinishForwardBlock(sums, expansions, eps, degenerate, block, statistics);
+    if (IsEmpty(sums)) return;
+    UpdateRunningBlock(sums, expansions, update, degenerate, batch_count, block,
+                       mean, var);
+  });
+  return statistics;
 }
 
 }  // namespace batchnorm::kernel

@@ -6,7 +6,6 @@
 #define BATCHNORMD_SERVER_KERNEL_LIMB_BLOCK_H_
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -14,7 +13,6 @@
 
 #include "server/kernel/certificate.h"
 #include "server/kernel/decoded_double.h"
-#include "server/kernel/exact_sum.h"
 #include "server/kernel/fast_limbs.h"
 #include "server/kernel/sum_limbs.h"
 
@@ -22,8 +20,7 @@ namespace batchnorm::kernel {
 
 class LimbBlock {
  public:
-  using Wide = ExactSum::Wide;
-  static constexpr std::size_t kMaxChannels = 64;
+  static constexpr std::size_t kMaxChannels = kHalvesChannels;
 
   // REQUIRES: begin < end <= channels, end - begin <= kMaxChannels.
   LimbBlock(const LimbsView& rows, std::size_t channels, std::size_t begin,
@@ -50,20 +47,13 @@ class LimbBlock {
   }
 
   // Each channel's limbs together, in units of 2^unit. REQUIRES: Fits(unit).
-  std::array<Wide, kMaxChannels> Integers(int unit) const {
-    // As high * 2^kLimbLowBits + low.
-    std::array<std::int64_t, kMaxChannels> high = {};
-    std::array<std::int64_t, kMaxChannels> low = {};
+  Halves Integers(int unit) const {
+    Halves integers;
     for (std::size_t i = 0; i < rows_.size(); ++i) {
       AddLimbs(rows_.address(i * channels_ + begin_), end_ - begin_,
-               PowerOfTwoDouble(rows_.scale(i) - unit), high.data(),
-               low.data());
+               PowerOfTwoDouble(rows_.scale(i) - unit), integers);
     }
-    std::array<Wide, kMaxChannels> totals;
-    for (std::size_t c = 0; c < kMaxChannels; ++c) {
-      totals[c] = (Wide{high[c]} << kLimbLowBits) + low[c];
-    }
-    return totals;
+    return integers;
   }
 
  private:

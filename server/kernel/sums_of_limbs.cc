@@ -3,10 +3,13 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <span>
 #include <utility>
+#include <vector>
 
 #include "server/kernel/certificate.h"
 #include "server/kernel/dyadic.h"
+#include "server/kernel/fast_totals.h"
 #include "server/kernel/limb_block.h"
 #include "server/kernel/limb_column.h"
 #include "server/kernel/rounding.h"
@@ -89,10 +92,12 @@ void SetIntegers(const TotalsScale& scale, Wide sum, Wide product,
   totals.rest = product - (totals.top << shift);
 }
 
-// Within a few units of its last place. REQUIRES: |value| < 2^120.
+// Within a few units of its last place: the lower half is of either sign, so
+// that they never cancel. REQUIRES: |value| < 2^120.
 double Approximate(Wide value) {
   constexpr int kLowBits = 60;
-  const auto high = static_cast<std::int64_t>(value >> kLowBits);
+  constexpr Wide kMiddle = Wide{1} << (kLowBits - 1);
+  const auto high = static_cast<std::int64_t>((value + kMiddle) >> kLowBits);
   const auto low = static_cast<std::int64_t>(value - (Wide{high} << kLowBits));
   return static_cast<double>(high) * PowerOfTwoDouble(kLowBits) +
          static_cast<double>(low);
@@ -193,32 +198,35 @@ ChannelTotals BackwardTotals(const LimbColumn& sum_dy,
   return totals;
 }
 
-// What is taken, and the totals of the channels before.
+// What is taken, and where it goes.
 struct Taking {
+  Taking(std::int64_t count_of_channels, const LimbsView& s, const LimbsView& p)
+      : channels(Index(count_of_channels)),
+        sum(s),
+        products(p),
+        totals(channels) {}
+
   std::size_t channels;
   const LimbsView& sum;
   const LimbsView& products;
-  std::vector<ChannelTotals>& totals;
+  std::vector<ChannelTotals> totals;
 };
 
 // One channel after another. False if one is refused.
 class Columns {
  public:
-  explicit Columns(const Taking& taking) : taking_(taking) {}
+  explicit Columns(Taking& taking) : taking_(taking) {}
 
   bool TakeForward(std::int64_t count, std::size_t channel) {
     if (!Read(channel)) return false;
-    if (count > 0) {
-      taking_.totals.push_back(ForwardTotals(count, sum_, products_));
-      return true;
-    }
-    taking_.totals.emplace_back();
-    return IsZero(sum_) && IsZero(products_);
+    if (count == 0) return IsZero(sum_) && IsZero(products_);
+    taking_.totals[channel] = ForwardTotals(count, sum_, products_);
+    return true;
   }
 
   bool TakeBackward(std::size_t channel) {
     if (!Read(channel)) return false;
-    taking_.totals.push_back(BackwardTotals(sum_, products_));
+    taking_.totals[channel] = BackwardTotals(sum_, products_);
     return true;
   }
 
@@ -234,34 +242,34 @@ class Columns {
     return limbs.is_finite() && limbs.Exact().Value().is_zero();
   }
 
-  const Taking& taking_;
+  Taking& taking_;
   LimbColumn sum_;
   LimbColumn products_;
 };
 
-// Calls take(channel, scale, sum, products) for each channel of the blocks that
-// are integers at one scale, and take_alone(channel) for any other; ends, and
-// returns false, when one returns false.
-template <typename FindScale, typename Take, typename TakeAlone>
-bool TakeChannels(const Taking& taking, const FindScale& find_scale,
-                  const Take& take, const TakeAlone& take_alone) {
+// Takes a block of channels at once where find_scale knows a scale for them and
+// are_fine(sum, products) says so of their integers; else calls
+// take_alone(channel) for each, and returns false when one returns false.
+template <typename FindScale, typename AreFine, typename TakeAlone>
+bool TakeChannels(Taking& taking, const FindScale& find_scale,
+                  const AreFine& are_fine, const TakeAlone& take_alone) {
   for (std::size_t begin = 0; begin < taking.channels;
        begin += LimbBlock::kMaxChannels) {
     const std::size_t end =
         std::min(begin + LimbBlock::kMaxChannels, taking.channels);
     const LimbBlock sum(taking.sum, taking.channels, begin, end);
     const LimbBlock products(taking.products, taking.channels, begin, end);
-    const std::optional<TotalsScale> scale = find_scale(sum, products);
-    if (!scale.has_value()) {
-      for (std::size_t c = begin; c < end; ++c) {
-        if (!take_alone(c)) return false;
+    if (const auto scale = find_scale(sum, products); scale.has_value()) {
+      const Halves s = sum.Integers(scale->sum_unit());
+      const Halves p = products.Integers(scale->product_unit());
+      if (are_fine(s, p)) {
+        SetIntegers(*scale, s, p,
+                    std::span(taking.totals).subspan(begin, end - begin));
+        continue;
       }
-      continue;
     }
-    const auto s = sum.Integers(scale->sum_unit());
-    const auto p = products.Integers(scale->product_unit());
     for (std::size_t c = begin; c < end; ++c) {
-      if (!take(c, *scale, s[c - begin], p[c - begin])) return false;
+      if (!take_alone(c)) return false;
     }
   }
   return true;
@@ -272,44 +280,29 @@ bool TakeChannels(const Taking& taking, const FindScale& find_scale,
 std::optional<ForwardSums> ForwardSumsOfLimbs(std::int64_t channels,
                                               std::int64_t count, LimbsView sum,
                                               LimbsView squares) {
-  std::vector<ChannelTotals> totals;
-  totals.reserve(Index(channels));
-  const Taking taking{Index(channels), sum, squares, totals};
+  Taking taking(channels, sum, squares);
   Columns columns(taking);
-  const auto take_alone = [&](std::size_t c) {
-    return columns.TakeForward(count, c);
-  };
   const bool taken = TakeChannels(
       taking, ScaleOfSquares<LimbBlock>,
-      [&](std::size_t c, const TotalsScale& scale, Wide S, Wide Q) {
-        const bool plain = count > 0 && AreClearlyOfNumbers(count, S, Q);
-        if (!plain) return take_alone(c);
-        SetIntegers<SumKind::kNarrowSquares>(scale, S, Q,
-                                             totals.emplace_back());
-        return true;
+      [count](const Halves& S, const Halves& Q) {
+        return count > 0 && AreClearlyOfNumbers(count, S, Q);
       },
-      take_alone);
+      [&](std::size_t c) { return columns.TakeForward(count, c); });
   if (!taken) return std::nullopt;
-  return ForwardSums::FromTotals(count, std::move(totals));
+  return ForwardSums::FromTotals(count, std::move(taking.totals));
 }
 
 std::optional<BackwardSums> BackwardSumsOfLimbs(std::int64_t channels,
                                                 LimbsView sum_dy,
                                                 LimbsView sum_dy_x) {
-  std::vector<ChannelTotals> totals;
-  totals.reserve(Index(channels));
-  const Taking taking{Index(channels), sum_dy, sum_dy_x, totals};
+  Taking taking(channels, sum_dy, sum_dy_x);
   Columns columns(taking);
   const bool taken = TakeChannels(
       taking, ScaleOfProducts<LimbBlock>,
-      [&](std::size_t, const TotalsScale& scale, Wide D, Wide P) {
-        SetIntegers<SumKind::kNarrowProducts>(scale, D, P,
-                                              totals.emplace_back());
-        return true;
-      },
+      [](const Halves&, const Halves&) { return true; },
       [&](std::size_t c) { return columns.TakeBackward(c); });
   if (!taken) return std::nullopt;
-  return BackwardSums::FromTotals(std::move(totals));
+  return BackwardSums::FromTotals(std::move(taking.totals));
 }
 
 }  // namespace batchnorm::kernel

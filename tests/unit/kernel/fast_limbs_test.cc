@@ -84,9 +84,8 @@ TEST_P(FastLimbsTest, NoNumberIsGreaterThanAll) {
 TEST_P(FastLimbsTest, ProductsAreAddedAsIntegers) {
   std::mt19937_64 random(4);
   std::uniform_int_distribution<int> bits(0, 53);
-  for (std::size_t size = 1; size <= 70; ++size) {
-    std::vector<std::int64_t> high(size);
-    std::vector<std::int64_t> low(size);
+  for (std::size_t size = 1; size <= kHalvesChannels; ++size) {
+    Halves integers;
     std::vector<Wide> expected(size);
     for (int row = 0; row < 20; ++row) {
       const int scale = std::uniform_int_distribution(-60, 60)(random);
@@ -104,11 +103,11 @@ TEST_P(FastLimbsTest, ProductsAreAddedAsIntegers) {
             std::ldexp(static_cast<double>(magnitude), shift - scale);
         limbs[i] = negative ? -value : value;
       }
-      AddLimbs(Misplaced(limbs), size, std::ldexp(1.0, scale), high.data(),
-               low.data());
+      AddLimbs(Misplaced(limbs), size, std::ldexp(1.0, scale), integers);
     }
     for (std::size_t i = 0; i < size; ++i) {
-      ASSERT_TRUE((Wide{high[i]} << kLimbLowBits) + low[i] == expected[i]);
+      const Wide high = Wide{integers.high[i]} << kLimbLowBits;
+      ASSERT_TRUE(high + integers.low[i] == expected[i]);
     }
   }
 }

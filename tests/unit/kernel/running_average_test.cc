@@ -67,5 +67,42 @@ TEST(RunningAverageTest, EveryChannelMovesByItsOwnStatistics) {
   EXPECT_EQ(var, (std::vector<double>{1, 100}));
 }
 
+// More channels than are finished at once, some of which only the readable code
+// can finish, and batches without any values.
+TEST(RunningAverageTest, FinishingAndUpdatingTogetherHasTheBitsOfBoth) {
+  for (const std::int64_t rows : {0, 1, 5}) {
+    constexpr std::int64_t kChannels = 301;
+    std::vector<double> values;
+    for (std::int64_t i = 0; i < rows * kChannels; ++i) {
+      const double base = std::sin(static_cast<double>(i));
+      values.push_back(i % 7 == 0 ? std::ldexp(base, 600) : base);
+    }
+    const ChannelLayout layout(std::vector{rows, kChannels}, std::vector{1});
+    const ForwardSums sums = SumsOf(layout, TestTensor(Dtype::kF64, values));
+    const RunningUpdate update = {std::nullopt, 1};
+    std::vector<double> mean(kChannels, 0.25);
+    std::vector<double> var(kChannels, 3);
+    std::int64_t batches = 2;
+    std::vector<double> other_mean = mean;
+    std::vector<double> other_var = var;
+    std::int64_t other_batches = batches;
+    const Statistics both = FinishForwardAndUpdate(
+        sums, 1e-5, update, Degenerate::kUnitCorrection, mean, var, batches);
+    const Statistics alone =
+        FinishForward(sums, 1e-5, Degenerate::kUnitCorrection);
+    UpdateRunning(sums, update, Degenerate::kUnitCorrection, other_mean,
+                  other_var, other_batches);
+    EXPECT_EQ(batches, other_batches);
+    EXPECT_EQ(mean, other_mean);
+    EXPECT_EQ(var, other_var);
+    EXPECT_EQ(both.count, alone.count);
+    EXPECT_EQ(both.scale, alone.scale);
+    if (rows == 0) continue;  // NaN
+    EXPECT_EQ(both.mean, alone.mean);
+    EXPECT_EQ(both.var, alone.var);
+    EXPECT_EQ(both.inv_std, alone.inv_std);
+  }
+}
+
 }  // namespace
 }  // namespace batchnorm::kernel

@@ -304,6 +304,24 @@ TEST(SumLimbsTest, RoundedSumsOfEqualNumbersHaveNoVariance) {
   EXPECT_TRUE(ForwardSums::Parse(sums->Serialize()).has_value());
 }
 
+// An integer that is small and negative is the difference of two large halves.
+TEST(SumLimbsTest, TooFewSquaresOfASmallSumAreFound) {
+  for (int sum = -300; sum <= 300; ++sum) {
+    for (const int less : {1, 3, 8}) {
+      const double squares = sum * sum - less;
+      // In a block of its like, and beside another one.
+      for (const double other : {1.0, 1e150}) {
+        const auto taken =
+            ForwardSumsOfLimbs(2, 1, {Numbers{double(sum), other}, Scales(1)},
+                               {Numbers{squares, other * other}, Scales(1)});
+        ASSERT_TRUE(taken.has_value());
+        ASSERT_TRUE(ForwardSums::Parse(taken->Serialize()).has_value()) << sum;
+        ASSERT_EQ(FinishForward(*taken, 1e-5, Degenerate::kIeee).var[0], 0);
+      }
+    }
+  }
+}
+
 TEST(SumLimbsTest, ANegativeSumOfSquaresBecomesTheLeast) {
   for (const double sum : {0.0, 5e-324, 1e-200, 3.0, 1e300}) {
     const auto sums = OneChannel(3, {sum}, {-1.0});

@@ -1,0 +1,340 @@
+#include "server/kernel/fast_totals.h"
+
+#include <algorithm>
+#include <cassert>
+
+#include "server/kernel/certificate.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "server/kernel/fast_totals.cc"
+#include "hwy/foreach_target.h"  // must come before highway.h
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace batchnorm::kernel {
+namespace HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+constexpr std::size_t kMaxLanes = 8;
+using Integers = hn::CappedTag<std::int64_t, kMaxLanes>;
+using Unsigned = hn::RebindToUnsigned<Integers>;
+using Doubles = hn::RebindToFloat<Integers>;
+using Vector = hn::Vec<Integers>;
+
+HWY_INLINE Vector Constant(std::int64_t value) {
+  return hn::Set(Integers(), value);
+}
+
+HWY_INLINE Vector ShiftRightLogical(Vector a, int bits) {
+  return hn::BitCast(Integers(),
+                     hn::ShiftRightSame(hn::BitCast(Unsigned(), a), bits));
+}
+
+// 1 where a sum of 64-bit halves, of which `part` is one, went round.
+HWY_INLINE Vector CarryOf(Vector sum, Vector part) {
+  const auto is_less =
+      hn::Lt(hn::BitCast(Unsigned(), sum), hn::BitCast(Unsigned(), part));
+  return hn::BitCast(Integers(),
+                     hn::IfThenElseZero(is_less, hn::Set(Unsigned(), 1)));
+}
+
+// 128-bit integers, two's complement.
+struct Wide {
+  Vector low;
+  Vector high;
+};
+
+// REQUIRES for shifts: 0 < bits < 64.
+HWY_INLINE Wide ShiftLeft(const Wide& a, int bits) {
+  return {hn::ShiftLeftSame(a.low, bits),
+          hn::Or(hn::ShiftLeftSame(a.high, bits),
+                 ShiftRightLogical(a.low, 64 - bits))};
+}
+HWY_INLINE Wide ShiftRight(const Wide& a, int bits) {
+  return {hn::Or(ShiftRightLogical(a.low, bits),
+                 hn::ShiftLeftSame(a.high, 64 - bits)),
+          hn::ShiftRightSame(a.high, bits)};
+}
+HWY_INLINE Wide Add(const Wide& a, const Wide& b) {
+  const Vector low = hn::Add(a.low, b.low);
+  return {low, hn::Add(hn::Add(a.high, b.high), CarryOf(low, a.low))};
+}
+HWY_INLINE Wide Extend(Vector a) { return {a, hn::ShiftRight<63>(a)}; }
+
+// ---- Memory: the integers of a channel are side by side, those of the next
+// one a line further
+
+// One of the integers of many channels.
+struct Row {
+  alignas(64) ChannelTotals::Wide values[kHalvesChannels];
+
+  HWY_INLINE Wide Load(std::size_t i) const {
+    Wide value;
+    hn::LoadInterleaved2(Integers(), HalvesOf(i), value.low, value.high);
+    return value;
+  }
+  HWY_INLINE void Store(const Wide& value, std::size_t i) {
+    hn::StoreInterleaved2(value.low, value.high, Integers(), HalvesOf(i));
+  }
+
+ private:
+  const std::int64_t* HalvesOf(std::size_t i) const {
+    return reinterpret_cast<const std::int64_t*>(values + i);
+  }
+  std::int64_t* HalvesOf(std::size_t i) {
+    return reinterpret_cast<std::int64_t*>(values + i);
+  }
+};
+
+// All of them.
+struct Rows {
+  Row sum;
+  Row top;
+  Row rest;
+
+  // Up to a multiple of the lanes there are zeros.
+  HWY_INLINE void Gather(std::span<const ChannelTotals> totals) {
+    std::size_t c = 0;
+    for (; c < totals.size(); ++c) Set(c, totals[c]);
+    for (; c % kMaxLanes != 0; ++c) Set(c, {});
+  }
+
+  HWY_INLINE void Scatter(const TotalsScale& scale,
+                          std::span<ChannelTotals> totals) const {
+    for (std::size_t c = 0; c < totals.size(); ++c) {
+      totals[c].sum = sum.values[c];
+      totals[c].top = top.values[c];
+      totals[c].rest = rest.values[c];
+      totals[c].scale = scale;
+    }
+  }
+
+ private:
+  HWY_INLINE void Set(std::size_t c, const ChannelIntegers& integers) {
+    sum.values[c] = integers.sum;
+    top.values[c] = integers.top;
+    rest.values[c] = integers.rest;
+  }
+};
+
+// ---- Out of halves
+
+HWY_INLINE Wide Join(const Halves& halves, std::size_t i) {
+  const Integers d;
+  const Wide high = Extend(hn::Load(d, halves.high.data() + i));
+  const Wide low = Extend(hn::Load(d, halves.low.data() + i));
+  return Add(ShiftLeft(high, kLimbLowBits), low);
+}
+
+void SetIntegersOn(const TotalsScale& scale, const Halves& sum,
+                   const Halves& products, std::span<ChannelTotals> totals) {
+  const int top_shift = scale.top_shift();
+  const Vector below_top = Constant((std::int64_t{1} << top_shift) - 1);
+  Rows rows;
+  for (std::size_t i = 0; i < totals.size(); i += hn::Lanes(Integers())) {
+    const Wide product = Join(products, i);
+    rows.sum.Store(Join(sum, i), i);
+    rows.top.Store(ShiftRight(product, top_shift), i);
+    rows.rest.Store({hn::And(product.low, below_top), Constant(0)}, i);
+  }
+  rows.Scatter(scale, totals);
+}
+
+// Within a few units of its last place: what is more than half a unit of the
+// high half goes there, so that the two never cancel.
+HWY_INLINE hn::Vec<Doubles> Approximate(const Halves& halves, std::size_t i) {
+  const Integers d;
+  const Doubles df;
+  const Vector low = hn::Load(d, halves.low.data() + i);
+  const Vector carry =
+      hn::Add(hn::ShiftRight<kLimbLowBits>(low),
+              hn::And(hn::ShiftRight<kLimbLowBits - 1>(low), Constant(1)));
+  const Vector high = hn::Add(hn::Load(d, halves.high.data() + i), carry);
+  const Vector rest = hn::Sub(low, hn::ShiftLeft<kLimbLowBits>(carry));
+  const auto unit = hn::Set(df, PowerOfTwoDouble(kLimbLowBits));
+  return hn::Add(hn::Mul(hn::ConvertTo(df, high), unit),
+                 hn::ConvertTo(df, rest));
+}
+
+HWY_INLINE hn::Mask<Doubles> AreZero(const Halves& halves, std::size_t i) {
+  const Integers d;
+  const Vector any = hn::Or(hn::Load(d, halves.high.data() + i),
+                            hn::Load(d, halves.low.data() + i));
+  return hn::RebindMask(Doubles(), hn::Eq(any, hn::Zero(d)));
+}
+
+bool AreClearlyOfNumbersOn(std::int64_t count, const Halves& sum,
+                           const Halves& squares) {
+  const Doubles d;
+  const auto n = hn::Set(d, static_cast<double>(count));
+  auto all = hn::FirstN(d, hn::Lanes(d));
+  for (std::size_t i = 0; i < kHalvesChannels; i += hn::Lanes(d)) {
+    const auto S = Approximate(sum, i);
+    const auto Q = Approximate(squares, i);
+    const auto least = hn::Mul(hn::Set(d, 1.0000001), hn::Mul(S, S));
+    const auto are_zero = hn::And(AreZero(sum, i), AreZero(squares, i));
+    all = hn::And(all, hn::Or(hn::Gt(hn::Mul(n, Q), least), are_zero));
+  }
+  return hn::AllTrue(d, all);
+}
+
+// ---- Merging
+
+#if HWY_TARGET == HWY_SCALAR
+
+void MergeOn(std::span<const ChannelTotals> parts,
+             std::span<ChannelTotals> totals) {
+  for (std::size_t c = 0; c < totals.size(); ++c) totals[c].Merge(parts[c]);
+}
+
+#else
+
+// A low half and its high one in neighbouring lanes.
+using Pairs = hn::CappedTag<std::uint64_t, kMaxLanes>;
+
+constexpr std::size_t kIntegerHalves = 2 * 3;
+static_assert(sizeof(ChannelIntegers) ==
+              kIntegerHalves * sizeof(std::uint64_t));
+
+// Whether all sums are within 2^120.
+HWY_INLINE bool AddPairs(const std::uint64_t* part, std::uint64_t* total,
+                         std::size_t size) {
+  const Pairs d;
+  const auto zero = hn::Zero(d);
+  const auto there = hn::FirstN(d, size);
+  const auto more = hn::MaskedLoad(there, d, part);
+  const auto sum = hn::Add(hn::MaskedLoad(there, d, total), more);
+  // -1 where a half went round: what is to be taken from the one above it.
+  const auto carry = hn::VecFromMask(d, hn::Lt(sum, more));
+  const auto carried = hn::Sub(sum, hn::OddEven(hn::DupEven(carry), zero));
+  hn::BlendedStore(carried, there, d, total);
+  const auto bound = hn::Set(d, std::uint64_t{1} << (120 - 64));
+  const auto moved = hn::OddEven(hn::Add(carried, bound), zero);
+  return hn::AllTrue(d, hn::Lt(moved, hn::Add(bound, bound)));
+}
+
+HWY_INLINE bool AddIntegers(const ChannelIntegers& part,
+                            ChannelIntegers& total) {
+  const auto* const more = reinterpret_cast<const std::uint64_t*>(&part);
+  auto* const halves = reinterpret_cast<std::uint64_t*>(&total);
+  const std::size_t lanes = hn::Lanes(Pairs());
+  bool all_small = true;
+  for (std::size_t i = 0; i < kIntegerHalves; i += lanes) {
+    all_small &=
+        AddPairs(more + i, halves + i, std::min(lanes, kIntegerHalves - i));
+  }
+  return all_small;
+}
+
+void MergeOn(std::span<const ChannelTotals> parts,
+             std::span<ChannelTotals> totals) {
+  for (std::size_t c = 0; c < totals.size(); ++c) {
+    if (totals[c].scale != parts[c].scale || !parts[c].fits()) {
+      totals[c].Merge(parts[c]);
+    } else if (!AddIntegers(parts[c], totals[c])) {
+      totals[c].Add(0, 0, 0);  // which makes room
+    }
+  }
+}
+
+#endif
+
+// ---- Into limbs
+
+constexpr int kCutBits = 52;
+
+// Whether all high halves are within 2^bits.
+HWY_INLINE hn::Mask<Unsigned> IsSmall(Vector high, int bits) {
+  const Vector moved = hn::Add(high, Constant(std::int64_t{1} << bits));
+  return hn::Lt(hn::BitCast(Unsigned(), moved),
+                hn::Set(Unsigned(), std::uint64_t{2} << bits));
+}
+
+HWY_INLINE void StoreLimb(Vector limb, double weight, double* to) {
+  const Doubles d;
+  hn::StoreU(hn::Mul(hn::ConvertTo(d, limb), hn::Set(d, weight)), d, to);
+}
+
+bool CutBlock(int top_shift, std::span<const ChannelTotals> totals,
+              std::size_t first, const std::array<double*, 2>& sum,
+              const std::array<double*, 3>& products) {
+  Rows rows;
+  rows.Gather(totals);
+  const Vector limb = Constant((std::int64_t{1} << kCutBits) - 1);
+  const std::size_t lanes = hn::Lanes(Integers());
+  bool all_fit = true;
+  for (std::size_t i = 0; i < totals.size(); i += lanes) {
+    const Wide S = rows.sum.Load(i);
+    const Wide top = rows.top.Load(i);
+    const Wide P = Add(ShiftLeft(top, top_shift), rows.rest.Load(i));
+    const Vector S_end = ShiftRight(S, kCutBits).low;
+    const Wide P_rest = ShiftRight(P, kCutBits);
+    StoreLimb(hn::And(S.low, limb), 1, sum[0] + first + i);
+    StoreLimb(S_end, 0x1p52, sum[1] + first + i);
+    StoreLimb(hn::And(P.low, limb), 1, products[0] + first + i);
+    StoreLimb(hn::And(P_rest.low, limb), 0x1p52, products[1] + first + i);
+    StoreLimb(hn::ShiftRight<2 * kCutBits - 64>(P.high), 0x1p104,
+              products[2] + first + i);
+    // S_end is within 2^53, and no bit of P is shifted out.
+    const auto fit = hn::And(IsSmall(S.high, kCutBits + 53 - 64),
+                             IsSmall(top.high, 80 - 64));
+    const auto there =
+        hn::FirstN(Unsigned(), std::min(lanes, totals.size() - i));
+    all_fit &= hn::AllTrue(Unsigned(), hn::Or(fit, hn::Not(there)));
+  }
+  return all_fit;
+}
+
+bool CutIntegersOn(int top_shift, std::span<const ChannelTotals> totals,
+                   const std::array<double*, 2>& sum,
+                   const std::array<double*, 3>& products) {
+  for (std::size_t c = 0; c < totals.size(); c += kHalvesChannels) {
+    const std::size_t size = std::min(kHalvesChannels, totals.size() - c);
+    if (!CutBlock(top_shift, totals.subspan(c, size), c, sum, products)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace batchnorm::kernel
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace batchnorm::kernel {
+
+HWY_EXPORT(SetIntegersOn);
+HWY_EXPORT(AreClearlyOfNumbersOn);
+HWY_EXPORT(MergeOn);
+HWY_EXPORT(CutIntegersOn);
+
+void SetIntegers(const TotalsScale& scale, const Halves& sum,
+                 const Halves& products, std::span<ChannelTotals> totals) {
+  assert(totals.size() <= kHalvesChannels);
+  HWY_DYNAMIC_DISPATCH(SetIntegersOn)
+  (scale, sum, products, totals);
+}
+
+bool AreClearlyOfNumbers(std::int64_t count, const Halves& sum,
+                         const Halves& squares) {
+  return HWY_DYNAMIC_DISPATCH(AreClearlyOfNumbersOn)(count, sum, squares);
+}
+
+void MergeTotals(std::span<const ChannelTotals> parts,
+                 std::span<ChannelTotals> totals) {
+  assert(parts.size() == totals.size());
+  HWY_DYNAMIC_DISPATCH(MergeOn)(parts, totals);
+}
+
+bool CutIntegers(const TotalsScale& scale,
+                 std::span<const ChannelTotals> totals,
+                 const std::array<double*, 2>& sum,
+                 const std::array<double*, 3>& products) {
+  return HWY_DYNAMIC_DISPATCH(CutIntegersOn)(scale.top_shift(), totals, sum,
+                                             products);
+}
+
+}  // namespace batchnorm::kernel
+#endif  // HWY_ONCE

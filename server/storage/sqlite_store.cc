@@ -70,8 +70,10 @@ struct SqliteStore::Writer {
           "UPDATE rows SET number = number + 1, header = ?3, body = ?4"
           " WHERE key = ?1 AND incarnation = ?2 AND number = ?5"},
          {put_part,
-          "INSERT OR REPLACE INTO parts (key, number, bytes)"
-          " VALUES (?1, ?2, ?3)"},
+          // Not OR REPLACE, which would move the part and so write three times
+          // as many pages.
+          "INSERT INTO parts (key, number, bytes) VALUES (?1, ?2, ?3)"
+          " ON CONFLICT (key, number) DO UPDATE SET bytes = excluded.bytes"},
          {erase, "DELETE FROM rows WHERE key = ?1 AND incarnation = ?2"},
          {erase_parts, "DELETE FROM parts WHERE key = ?1"}});
   }

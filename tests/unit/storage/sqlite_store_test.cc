@@ -90,6 +90,28 @@ TEST_F(SqliteStoreTest, TheLogDoesNotGrowForever) {
   EXPECT_LT(std::filesystem::file_size(path() + "-wal"), 32 * kBody);
 }
 
+// A row and a part of a few hundred bytes each have a page each.
+TEST_F(SqliteStoreTest, APartThatIsWrittenAgainCostsItsOwnPagesOnly) {
+  const auto store = MustOpen();
+  const auto log_bytes = [this] {
+    return std::filesystem::file_size(path() + "-wal");
+  };
+  const auto commit = [&](std::uint64_t number) {
+    const std::string bytes(300, static_cast<char>('a' + number % 26));
+    const Write write = {"a",
+                         {1, number},
+                         "",
+                         bytes,
+                         {{static_cast<std::uint32_t>(number % 8), bytes}}};
+    ASSERT_TRUE(store->Commit({&write, 1}).ok());
+  };
+  for (std::uint64_t number = 0; number < 8; ++number) commit(number);
+  const auto before = log_bytes();
+  constexpr std::uint64_t kCommits = 50;
+  for (std::uint64_t i = 0; i < kCommits; ++i) commit(8 + i);
+  EXPECT_LT(log_bytes() - before, kCommits * 5 * 4096 / 2);
+}
+
 TEST_F(SqliteStoreTest, AFileOfAnotherProgramIsRefusedAndLeftAsItIs) {
   Execute("CREATE TABLE theirs (a); PRAGMA application_id=7");
   const auto store = Open();

@@ -1,6 +1,10 @@
 #include "server/session/fingerprint.h"
 
+#if defined(__x86_64__)
+#include <xxh_x86dispatch.h>  // the widest vectors there are
+#else
 #include <xxhash.h>
+#endif
 
 #include <bit>
 #include <memory>

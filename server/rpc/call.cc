@@ -27,7 +27,13 @@ void Call::OnReceived(bool ok) {
     delete this;
     return;
   }
-  Post(method_, floor_);
+  const Method& method = method_;
+  const CallFloor& floor = floor_;
+  Dispatch();  // after which the call may be gone
+  Post(method, floor);
+}
+
+void Call::Dispatch() {
   received_at_ = absl::Now();
   request_bytes_ = static_cast<std::int64_t>(request_.Length());
   const bool may_be_served = floor_.census.Receive();

@@ -3,10 +3,10 @@
 // Bytes in, bytes out: unary_call.h adds the messages. The life of a call:
 //
 //   Post      asks gRPC for the next call of a method
-//   received  (completion-queue thread) posts the next one, finds out whose
-//             this one is, admits it by its bytes, and hands it to a pool:
-//             tensor calls to the one that computes, session calls to the one
-//             that may wait for the store; quick ones it answers itself
+//   received  (completion-queue thread) finds out whose it is, admits it by its
+//             bytes, and hands it to a pool: tensor calls to the one that
+//             computes, session calls to the one that may wait for the store;
+//             quick ones it answers itself; then it posts the next one
 //   answer    parses, works, and ends in Finish or Fail, on any thread
 //   finished  (completion-queue thread) gives the bytes back and is gone
 //
@@ -97,6 +97,7 @@ class Call {
   ~Call();
 
   void OnReceived(bool ok);
+  void Dispatch();
   void OnDone();      // the call is over for gRPC: answered or cancelled
   void OnFinished();  // the answer is on its way
   void Release();

@@ -82,6 +82,7 @@ std::vector<double> UnscaledK(const kernel::Statistics& statistics,
                               const kernel::Gradients& gradients) {
   std::vector<double> k = gradients.k;
   for (std::size_t c = 0; c < k.size(); ++c) {
+    if (statistics.scale[c] == 0) continue;  // nearly always
     k[c] = std::ldexp(k[c], statistics.scale[c]);
   }
   return k;

@@ -18,6 +18,7 @@
 #include "server/rpc/health.h"
 #include "server/rpc/listener.h"
 #include "server/rpc/methods.h"
+#include "server/rpc/queue_threads.h"
 #include "server/rpc/thread_pool.h"
 #include "server/rpc/ticker.h"
 #include "server/session/registry.h"
@@ -206,6 +207,9 @@ struct Server::State {
   session::RegistryOptions MakeRegistryOptions() {
     session::RegistryOptions made = RegistryOptionsOf(options, workers);
     made.on_stragglers = LogStragglers;
+    made.answer = [this](std::function<void()> task) {
+      queue_threads.Run(std::move(task));
+    };
     made.run = [this](std::function<void()> task) {
       compute_pool->Run(std::move(task));
     };
@@ -230,7 +234,8 @@ struct Server::State {
   std::unique_ptr<ThreadPool> compute_pool;
   std::unique_ptr<ThreadPool> session_pool;
   std::vector<CallFloor> floors;  // one a queue
-  std::vector<std::thread> queue_threads;
+  QueueThreads queue_threads;
+  std::vector<std::thread> threads;
   std::unique_ptr<Ticker> sweeper;
   std::unique_ptr<Ticker> barrier_guard;
 };
@@ -249,6 +254,7 @@ absl::Status Server::State::Build() {
   builder.RegisterService(&health.service());
   for (int i = 0; i < CompletionQueues(); ++i) {
     queues.push_back(builder.AddCompletionQueue());
+    queue_threads.Add(*queues.back());
   }
   server = builder.BuildAndStart();
   addresses = listeners.addresses();
@@ -274,7 +280,7 @@ void Server::State::Serve() {
       JoinCall::Post(bound.join, floors.back());
     }
     health.Post(floors.back());
-    queue_threads.emplace_back([&queue] { React(*queue); });
+    threads.emplace_back([&queue] { React(*queue); });
   }
   sweeper = std::make_unique<Ticker>(SweepPeriod(options.idle_ttl),
                                      [this] { ForgetIdle(registry); });
@@ -302,8 +308,8 @@ void Server::State::Stop() {
   compute_pool->Stop();
   session_pool->Stop();
   for (const auto& queue : queues) queue->Shutdown();
-  for (std::thread& thread : queue_threads) thread.join();
-  queue_threads.clear();
+  for (std::thread& thread : threads) thread.join();
+  threads.clear();
   server.reset();
 }
 

@@ -30,6 +30,7 @@
 #include "server/session/group_view.h"
 #include "server/session/journal.h"
 #include "server/session/kept_input.h"
+#include "server/session/shared_reply.h"
 
 namespace batchnorm::session {
 
@@ -37,6 +38,8 @@ namespace batchnorm::session {
 struct GroupOutcome {
   GroupStepPtr step;
   Journal::Change change = 0;  // what must last before it is told
+  // To ranks that send sums, where all get the same. Null of a replay.
+  std::shared_ptr<SharedReply> reply{};
 };
 struct Settle {
   std::function<void(const absl::StatusOr<GroupOutcome>&)> tell;

@@ -184,17 +184,15 @@ absl::StatusOr<GroupOutcome> Session::State::CompleteForward(
   auto& sums = std::get<kernel::ForwardSums>(attempt.sums);
   absl::Status refused = RefuseDegenerate(sums, constants);
   if (!refused.ok()) return refused;
-  UpdateRunning(sums,
-                {.new_weight = attempt.ranks.front().new_weight,
-                 .running_ddof = static_cast<int>(constants.running_ddof)},
-                ToKernel(constants.degenerate_policy), running.mean,
-                running.var, running.batch_count);
-  kernel::Statistics statistics =
-      FinishForward(sums, constants.eps, ToKernel(constants.degenerate_policy));
+  kernel::Statistics statistics = FinishForwardAndUpdate(
+      sums, constants.eps,
+      {.new_weight = attempt.ranks.front().new_weight,
+       .running_ddof = static_cast<int>(constants.running_ddof)},
+      ToKernel(constants.degenerate_policy), running.mean, running.var,
+      running.batch_count);
   auto step = std::make_shared<GroupStep>();
   step->change = ++changes;
   step->fingerprints = FingerprintsOf(attempt);
-  step->sums = std::make_shared<const std::string>(sums.Serialize());
   step->batch = std::make_shared<const kernel::TrainBatch>(
       kernel::TrainBatch{std::move(sums), std::move(statistics)});
   ++counters.forward_count;
@@ -213,7 +211,8 @@ absl::StatusOr<GroupOutcome> Session::State::CompleteForward(
               std::back_inserter(dropped));
   }
   window.Take(std::move(record));
-  return GroupOutcome{std::move(step), changes};
+  return GroupOutcome{std::move(step), changes,
+                      std::make_shared<SharedReply>()};
 }
 
 // ---- Backward
@@ -340,7 +339,8 @@ absl::StatusOr<GroupOutcome> Session::State::CompleteBackward(
   step->passes[attempt.key.pass] = std::move(pass);
   window.Replace(attempt.key.step, step);
   ++counters.backward_count;
-  return GroupOutcome{std::move(step), changes};
+  return GroupOutcome{std::move(step), changes,
+                      std::make_shared<SharedReply>()};
 }
 
 // ---- Sync
@@ -371,6 +371,7 @@ void Session::SyncForward(SyncCall call, const Completion<SyncResult>& done) {
                      done](const absl::StatusOr<GroupOutcome>& outcome) {
     if (!outcome.ok()) return done(outcome.status());
     SyncResult result = ResultOf(*shard, *outcome->step);
+    result.shared = outcome->reply;
     result.replayed = *replayed;
     result.change = outcome->change;
     done(std::move(result));
@@ -396,7 +397,11 @@ void Session::SyncBackward(SyncCall call, const Completion<SyncResult>& done) {
   const auto tell = [self = shared_from_this(), shard,
                      done](const absl::StatusOr<GroupOutcome>& outcome) {
     if (!outcome.ok()) return done(outcome.status());
-    SyncResult result = ResultOf(*shard, *outcome->step, self->state_->config);
+    const SessionConfig& config = self->state_->config;
+    SyncResult result = ResultOf(*shard, *outcome->step, config);
+    const bool is_local =
+        config.gradient_reduction == GradientReduction::kLocal;
+    if (!is_local) result.shared = outcome->reply;
     result.change = outcome->change;
     done(std::move(result));
   };
@@ -457,13 +462,11 @@ void Session::State::Tell(std::vector<Told> told) const {
 }
 
 absl::Status Session::Act(Turn turn) {
-  if (turn.change != 0) {
-    state_->journal.Write(turn.change, shared_from_this());
-  } else {
-    state_->watch.Add(shared_from_this());
-  }
-  state_->Tell(std::move(turn.told));
-  State::Tell(turn.news);
+  if (turn.change == 0) state_->watch.Add(shared_from_this());
+  Publish(turn.change, [&] {
+    state_->Tell(std::move(turn.told));
+    State::Tell(turn.news);
+  });
   return turn.status;
 }
 

@@ -169,7 +169,6 @@ SyncResult ResultOf(const ForwardShard& shard, const GroupStep& step) {
   SyncResult result;
   result.step = shard.call.step;
   result.batch = step.batch;
-  result.shared = step.reply;
   return result;
 }
 
@@ -189,7 +188,6 @@ SyncResult ResultOf(const BackwardShard& shard, const GroupStep& step,
         std::make_shared<const kernel::Gradients>(std::move(mixed));
   } else {
     result.gradients = {pass, &pass->gradients};
-    result.shared = pass->reply;
   }
   return result;
 }

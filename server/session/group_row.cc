@@ -65,7 +65,7 @@ void AddForward(const GroupStep& step, ByteWriter& out) {
   for (const Fingerprint& fingerprint : step.fingerprints) {
     AddFingerprint(fingerprint, out);
   }
-  out.AddLong(*step.sums);
+  out.AddLong(step.batch->sums.Serialize());
 }
 
 GroupStep ReadForward(const SessionConfig& config, ByteReader& in) {
@@ -74,8 +74,7 @@ GroupStep ReadForward(const SessionConfig& config, ByteReader& in) {
   for (std::uint32_t rank = 0; rank < ranks; ++rank) {
     step.fingerprints.push_back(ReadFingerprint(in));
   }
-  step.sums = std::make_shared<const std::string>(in.ReadLong());
-  step.batch = ReadBatch(config, *step.sums, in);
+  step.batch = ReadBatch(config, in.ReadLong(), in);
   return step;
 }
 

@@ -11,7 +11,6 @@
 
 #include "server/kernel/train.h"
 #include "server/session/fingerprint.h"
-#include "server/session/shared_reply.h"
 
 namespace batchnorm::session {
 
@@ -22,17 +21,13 @@ struct GroupBackward {
   // Of the whole batch; dgamma and dbeta divided by the number of ranks where
   // the configuration has their mean.
   kernel::Gradients gradients;
-  // To ranks that send sums, if all get the same.
-  std::shared_ptr<SharedReply> reply = std::make_shared<SharedReply>();
 };
 
 struct GroupStep {
   std::uint64_t change = 0;  // of the session: when its Forward was taken
   std::vector<Fingerprint> fingerprints;            // of each rank
   std::shared_ptr<const kernel::TrainBatch> batch;  // the whole one
-  std::shared_ptr<const std::string> sums;          // its, as they are stored
   std::map<std::uint32_t, std::shared_ptr<const GroupBackward>> passes;
-  std::shared_ptr<SharedReply> reply = std::make_shared<SharedReply>();
 
   std::uint32_t world_size() const {
     return static_cast<std::uint32_t>(fingerprints.size());

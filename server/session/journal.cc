@@ -27,10 +27,10 @@ absl::Status StoreFailed(const absl::Status& status, std::string_view session) {
   return Unavailable(absl::StrCat("the store failed: ", status.message()));
 }
 
-Journal::Journal(storage::Committer& committer, const Run& run,
+Journal::Journal(storage::Committer& committer, const Run& answer,
                  storage::Version version, Describe describe)
     : committer_(committer),
-      run_(run),
+      answer_(answer),
       describe_(std::move(describe)),
       version_(version) {}
 
@@ -82,7 +82,7 @@ void Journal::OnWritten(Change change,
     tasks.emplace_back(
         [done = std::move(waiter.done), status] { done(status); });
   }
-  Spread(run_, std::move(tasks));
+  SpreadElsewhere(answer_, std::move(tasks));
 }
 
 // REQUIRES: the mutex is held.
@@ -101,7 +101,7 @@ void Journal::WhenItLasts(Change change, Done done) {
   absl::Status status;
   {
     const std::lock_guard lock(mutex_);
-    if (status_.ok() && change > lasting_) {
+    if (status_.ok() && change > lasting_ && !is_volatile()) {
       waiters_.push_back({change, std::move(done)});
       return;
     }

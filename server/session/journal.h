@@ -42,8 +42,8 @@ class Journal {
   using Done = std::function<void(const absl::Status&)>;
 
   // `version` is the row's in the store, with number 0 if there is none.
-  // `committer` and `run` outlive it.
-  Journal(storage::Committer& committer, const Run& run,
+  // `committer` and `answer` outlive it.
+  Journal(storage::Committer& committer, const Run& answer,
           storage::Version version, Describe describe);
 
   // Begins to write `change`, unless a write is under way that will be followed
@@ -52,10 +52,14 @@ class Journal {
   void Write(Change change, const std::shared_ptr<const void>& session);
 
   // Calls `done` when `change` lasts, at once if it does, else on the
-  // committer's thread, or by `run`; with an error if it may not have been
-  // stored.
-  // REQUIRES: Write was called with it.
+  // committer's thread, or by `answer`; with an error if it may not have been
+  // stored. Nobody waits for a volatile store.
+  // REQUIRES: Write was called with it, unless the store is volatile.
   void WhenItLasts(Change change, Done done);
+
+  // The store lasts no longer than the session's own memory: those who are told
+  // of a change are no safer when it is stored, too.
+  bool is_volatile() const { return committer_.is_volatile(); }
 
   // UNAVAILABLE `STORE_FAILED` if the store may not hold what memory does.
   absl::Status status() const;
@@ -74,7 +78,7 @@ class Journal {
   std::vector<Waiter> TakeReady();
 
   storage::Committer& committer_;
-  const Run& run_;
+  const Run& answer_;
   const Describe describe_;
 
   mutable std::mutex mutex_;

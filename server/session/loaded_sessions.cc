@@ -70,6 +70,8 @@ std::vector<std::shared_ptr<Session>> LoadedSessions::MakeRoom() {
   std::vector<std::shared_ptr<Session>> given_up;
   for (const ByName::iterator& entry : oldest) {
     if (bytes_ <= max_bytes_ - max_bytes_ / 10) break;
+    // Nobody can load it before its row is whole.
+    entry->second.session->StoreNow();
     given_up.push_back(entry->second.session);
     Erase(entry);
   }

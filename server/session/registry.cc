@@ -135,6 +135,7 @@ struct Registry::State {
             .clock = options.clock,
             .watch = watch,
             .run = options.run,
+            .answer = options.answer,
             .workers = *options.workers};
   }
 
@@ -274,6 +275,7 @@ Snapshot Registry::State::Describe(const storage::Row& row) const {
     const Snapshot now = session->GetSnapshot(/*with_running=*/false);
     snapshot.kept_input_bytes = now.kept_input_bytes;
     snapshot.counters = now.counters;
+    if (!is_durable) snapshot.last_step = now.last_step;  // may be ahead
   }
   return snapshot;
 }

@@ -46,6 +46,8 @@ struct RegistryOptions {
       on_stragglers = [](const std::string&, const Stragglers&) {};
   // What computes for ranks that have waited.
   Run run = [](const std::function<void()>& task) { task(); };
+  // What answers calls whose change lasts.
+  Run answer = [](const std::function<void()>& task) { task(); };
   // What shares the work of one tensor; outlives the registry.
   kernel::Workers* workers = &kernel::Workers::Inline();
   // Where sessions outlive the registry; outlives it itself. Null: nowhere, and

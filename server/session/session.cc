@@ -78,14 +78,19 @@ SessionConfig Session::State::Config() const {
 
 Journal::Entry Session::State::RowNow(storage::Version expected,
                                       Journal::Change lasting) const {
-  std::lock_guard lock(mutex);
+  std::unique_lock lock(mutex);
   const RowHeader header = {.config = Config(),
                             .is_named = is_named,
                             .create_time = create_time,
                             .write_time = clock(),
                             .last_step = window.last_step()};
-  return {.change = changes,
-          .write = EncodeRow(header, running, window.Steps(), writers, name,
+  const Journal::Change change = changes;
+  const RunningStatistics statistics = running;
+  const std::vector<StoredStep> steps = window.Steps();
+  const Writers those_who_write = writers;
+  lock.unlock();  // encoding may take longer than a step
+  return {.change = change,
+          .write = EncodeRow(header, statistics, steps, those_who_write, name,
                              expected, lasting)};
 }
 
@@ -109,8 +114,7 @@ void Session::Forward(const ForwardCall& call,
     return ForwardInGroup(call, done);
   }
   absl::StatusOr<ForwardResult> result = state_->Forward(call);
-  if (result.ok()) state_->journal.Write(result->change, shared_from_this());
-  done(std::move(result));
+  Publish(result.ok() ? result->change : 0, [&] { done(std::move(result)); });
 }
 
 void Session::Backward(BackwardCall call,
@@ -119,6 +123,23 @@ void Session::Backward(BackwardCall call,
     return BackwardInGroup(std::move(call), done);
   }
   done(state_->Backward(call));
+}
+
+void Session::StoreNow() {
+  std::unique_lock lock(state_->mutex);
+  const Journal::Change change = state_->changes;
+  lock.unlock();
+  state_->journal.Write(change, shared_from_this());
+}
+
+// What is in memory, a volatile store need not have: StoreNow gives it to it.
+void Session::Publish(Journal::Change change,
+                      const std::function<void()>& tell) {
+  Journal& journal = state_->journal;
+  if (change != 0 && !journal.is_volatile()) {
+    journal.Write(change, shared_from_this());
+  }
+  tell();
 }
 
 Journal::Change Session::Store() {

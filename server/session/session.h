@@ -162,7 +162,8 @@ struct SessionServices {
   storage::Committer& committer;
   const std::function<absl::Time()>& clock;
   BarrierWatch& watch;
-  const Run& run;
+  const Run& run;     // what computes
+  const Run& answer;  // what answers calls
   kernel::Workers& workers = kernel::Workers::Inline();
 };
 
@@ -176,6 +177,9 @@ class Session : public std::enable_shared_from_this<Session> {
 
   // Begins to store a new session. Once, before all else.
   Journal::Change Store();
+  // Stores what a volatile store does not have yet: before a session leaves
+  // memory. REQUIRES: nobody uses it.
+  void StoreNow();
 
   void Forward(const ForwardCall& call, const Completion<ForwardResult>& done);
   void Backward(BackwardCall call, const Completion<BackwardResult>& done);
@@ -247,6 +251,9 @@ class Session : public std::enable_shared_from_this<Session> {
   void SyncBackward(SyncCall call, const Completion<SyncResult>& done);
   // Does what an arrival comes to.
   absl::Status Act(Turn turn);
+  // Begins to store the change, unless it is 0, and tells those who asked for
+  // it.
+  void Publish(Journal::Change change, const std::function<void()>& tell);
 
   std::unique_ptr<State> state_;
 };

@@ -68,7 +68,7 @@ struct Session::State {
         workers(services.workers),
         run(services.run),
         watch(services.watch),
-        journal(services.committer, services.run, version,
+        journal(services.committer, services.answer, version,
                 [this](storage::Version expected, Journal::Change lasting) {
                   return RowNow(expected, lasting);
                 }),

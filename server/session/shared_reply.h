@@ -1,4 +1,5 @@
-// A reply that many callers get: made once, by the first of them.
+// A reply that many callers get: made once, by the first of them, and kept as
+// long as this is.
 #ifndef BATCHNORMD_SERVER_SESSION_SHARED_REPLY_H_
 #define BATCHNORMD_SERVER_SESSION_SHARED_REPLY_H_
 
@@ -11,22 +12,17 @@ namespace batchnorm::session {
 // them name the same type.
 class SharedReply {
  public:
-  // What make() returned, to this caller or to another one that has it still:
-  // nothing is kept for those who come later.
+  // What make() returned, to this caller or to an earlier one.
   template <typename Reply, typename Make>
   std::shared_ptr<const Reply> GetOrMake(const Make& make) {
     const std::lock_guard lock(mutex_);
-    auto reply = std::static_pointer_cast<const Reply>(reply_.lock());
-    if (reply == nullptr) {
-      reply = std::make_shared<const Reply>(make());
-      reply_ = reply;
-    }
-    return reply;
+    if (reply_ == nullptr) reply_ = std::make_shared<const Reply>(make());
+    return std::static_pointer_cast<const Reply>(reply_);
   }
 
  private:
   std::mutex mutex_;
-  std::weak_ptr<const void> reply_;
+  std::shared_ptr<const void> reply_;
 };
 
 }  // namespace batchnorm::session

@@ -30,6 +30,9 @@ class Committer {
   // never waits itself.
   enum class Where : std::uint8_t { kOwnThread, kCaller };
 
+  // Whether the store lasts no longer than the process.
+  bool is_volatile() const { return where_ == Where::kCaller; }
+
   // `store` outlives it.
   explicit Committer(Store& store, Where where = Where::kOwnThread);
   // Commits what was given to it, then ends.

@@ -205,6 +205,40 @@ TEST_F(RegistryTest, AFullLastPageNamesNoNextOne) {
   EXPECT_EQ(registry_.List(2, "", "")->next_page_token, "");
 }
 
+// Without a store the rows are only of what is not loaded.
+TEST_F(RegistryTest, WhatLeavesMemoryComesBackWithAllItsSteps) {
+  RegistryOptions options = Options();
+  options.max_sessions = 200;
+  options.loaded_bytes = 20'000;  // some eight of these
+  Registry registry(options);
+  const auto step = [&](int i, std::uint64_t number) {
+    const auto session = registry.Find(std::to_string(i));
+    EXPECT_THAT(session, IsOk());
+    absl::StatusOr<ForwardResult> result = absl::UnknownError("");
+    const double v = i + static_cast<double>(number);
+    (*session)->Forward(Train(number, F64({2, 2}, {v, 2, 3, 5})),
+                        [&](auto done) { result = std::move(done); });
+    return result;
+  };
+  for (int i = 0; i < 100; ++i) {
+    ASSERT_THAT(registry.Create(std::to_string(i), Config(2)), IsOk());
+    for (const std::uint64_t number : {1, 2, 3}) {
+      ASSERT_THAT(step(i, number), IsOk());
+    }
+  }
+  EXPECT_LT(registry.loaded_count(), 10);
+  for (int i = 0; i < 100; ++i) {
+    EXPECT_EQ(registry.Get(std::to_string(i))->last_step, 3u);
+    EXPECT_TRUE(step(i, 3)->replayed);
+    EXPECT_THAT(step(i, 4), IsOk());
+  }
+  const auto page = registry.List(1000, "", "");
+  ASSERT_EQ(page->sessions.size(), 100u);
+  for (const Snapshot& session : page->sessions) {
+    EXPECT_EQ(session.last_step, 4u);
+  }
+}
+
 TEST_F(RegistryTest, BadPagesAreRefused) {
   CreateAll({"a", "b"});
   const std::string token = registry_.List(1, "", "")->next_page_token;

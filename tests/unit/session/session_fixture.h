@@ -96,7 +96,7 @@ inline std::shared_ptr<Session> Open(InputQuota& quota, SessionConfig config,
   auto session = std::make_shared<Session>(
       "layer", NewRow(std::move(config)), storage::Version{.incarnation = 1},
       SessionServices{limits, quota, backings.emplace_back().committer, epoch,
-                      watch, run});
+                      watch, run, run});
   EXPECT_THAT(session->AwaitLasting(session->Store()), IsOk());
   return session;
 }

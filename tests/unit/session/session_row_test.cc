@@ -54,8 +54,8 @@ SessionRow GroupRow() {
     GroupStep step;
     step.change = 10 + i;
     step.fingerprints = {{{i, 2}, {3, 4}}, {{5, 6}, {7, 8}}, {{9, 1}, {2, 3}}};
-    step.sums = std::make_shared<const std::string>(
-        kernel::ForwardSums(3, kernel::Dtype::kF32).Serialize());
+    step.batch = std::make_shared<const kernel::TrainBatch>(kernel::TrainBatch{
+        kernel::ForwardSums(3, kernel::Dtype::kF32), {}});
     for (const std::uint32_t pass : {0u, 15u}) {
       if (i == 0) continue;
       const std::vector<double> numbers = {1, 2, 3.0 + pass};
@@ -117,7 +117,7 @@ TEST(SessionRowTest, TheStepsOfAGroupComeBack) {
     const GroupStep& step = *back->steps[i].group;
     const GroupStep& given = *row.steps[i].group;
     EXPECT_EQ(step.fingerprints, given.fingerprints);
-    EXPECT_EQ(*step.sums, *given.sums);
+    EXPECT_EQ(step.batch->sums.Serialize(), given.batch->sums.Serialize());
     ASSERT_EQ(step.passes.size(), given.passes.size());
     for (const auto& [pass, backward] : given.passes) {
       EXPECT_EQ(step.passes.at(pass)->digests, backward->digests);

@@ -8,7 +8,7 @@
 namespace batchnorm::session {
 namespace {
 
-TEST(SharedReplyTest, IsMadeOnceForAllWhoHoldItTogether) {
+TEST(SharedReplyTest, IsMadeOnceForAllWhoAskForIt) {
   SharedReply shared;
   int made = 0;
   const auto make = [&] { return "reply " + std::to_string(++made); };
@@ -19,14 +19,14 @@ TEST(SharedReplyTest, IsMadeOnceForAllWhoHoldItTogether) {
   EXPECT_EQ(made, 1);
 }
 
-TEST(SharedReplyTest, IsNotKeptForThoseWhoComeLater) {
+TEST(SharedReplyTest, IsKeptForThoseWhoComeWhenTheFirstHasLetItGo) {
   SharedReply shared;
   int made = 0;
   const auto make = [&] { return "reply " + std::to_string(++made); };
-  const std::weak_ptr<const std::string> gone =
+  const std::weak_ptr<const std::string> kept =
       shared.GetOrMake<std::string>(make);
-  EXPECT_TRUE(gone.expired());
-  EXPECT_EQ(*shared.GetOrMake<std::string>(make), "reply 2");
+  EXPECT_FALSE(kept.expired());
+  EXPECT_EQ(*shared.GetOrMake<std::string>(make), "reply 1");
 }
 
 }  // namespace

@@ -18,7 +18,7 @@ RULES = {
     "server/storage": ([], [r"absl/.*", r"sqlite3\.h"]),
     "server/access": ([], [r"absl/.*", r"openssl/.*"]),
     "server/admin": ([], [r"absl/.*", r"prometheus/.*"]),
-    "server/session": (["server/kernel", "server/storage"], [r"absl/.*", r"xxhash\.h"]),
+    "server/session": (["server/kernel", "server/storage"], [r"absl/.*", r"xxh(ash|_x86dispatch)\.h"]),
     "server/rpc": (
         ["server/access", "server/session", "server/kernel", "proto/wire"],
         [GENERATED, GRPC, r"absl/.*", r"spdlog/.*"],

@@ -286,6 +286,11 @@ class Flags {
               "failure. normal: a killed process, but a power\n"
               "failure may undo the last steps. off: the same,\n"
               "but a power failure may damage the file");
+    AddSize("--log-room", "BN_LOG_ROOM", options_.storage.log_room,
+            "Of the disk, taken at the start for the log of\n"
+            "commits, which are quicker in a file that does not\n"
+            "grow; 0: none")
+        ->group("Storage");
   }
 
   void AddLifetime() {

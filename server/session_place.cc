@@ -70,6 +70,7 @@ absl::Status SessionPlace::OpenSqlite(const StorageOptions& options,
   directory_ = *std::move(directory);
   auto store = storage::SqliteStore::Open({.path = directory_->SessionsPath(),
                                            .durability = options.durability,
+                                           .log_room = options.log_room,
                                            .on_broken = [this] { Break(); }});
   if (!store.ok()) {
     return absl::Status(

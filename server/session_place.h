@@ -3,6 +3,7 @@
 #define BATCHNORMD_SERVER_SESSION_PLACE_H_
 
 #include <atomic>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -19,6 +20,7 @@ struct StorageOptions {
   // DefaultDataDirectory.
   std::string data_directory;
   storage::Durability durability = storage::Durability::kFull;
+  std::int64_t log_room = std::int64_t{17} << 20;  // all it ever needs, nearly
 };
 
 // $STATE_DIRECTORY (systemd), else $XDG_STATE_HOME/batchnormd, else

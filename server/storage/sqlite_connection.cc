@@ -3,6 +3,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "server/storage/log_room.h"
 #include "server/storage/sqlite_statement.h"
 
 namespace batchnorm::storage {
@@ -116,6 +117,9 @@ absl::StatusOr<SqliteConnection> OpenForWriting(const SqliteOptions& options) {
   }
   absl::Status made = CheckOrMakeSchema(connection->get());
   if (!made.ok()) return made;
+  if (options.durability == Durability::kFull) {
+    TakeLogRoom(options.path + "-wal", options.log_room);
+  }
   return connection;
 }
 

@@ -33,6 +33,9 @@ enum class Durability : std::uint8_t {
 struct SqliteOptions {
   std::string path;  // of the file; its folder exists
   Durability durability = Durability::kFull;
+  // What the log of commits takes of the disk from the start, with kFull
+  // (log_room.h). It is longer only if one commit is.
+  std::int64_t log_room = 0;
   // Called once, on the thread of the call that met it, when an I/O error has
   // made the store refuse everything.
   std::function<void()> on_broken = [] {};

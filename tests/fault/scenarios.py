@@ -85,7 +85,7 @@ def disk_filled(server, reference, disk, kills):
     server.start()
     trainers = [Trainer(server.address, name) for name in SESSIONS]
     threads = in_threads(trainers)
-    time.sleep(0.3)
+    # Not for long: a log that has been copied once has room for as much again.
     await_progress(server, trainers)
     disk.fill(server)
     time.sleep(0.2)  # what was under way ends

@@ -74,7 +74,8 @@ def test_a_full_disk_acknowledges_nothing_and_recovers(
 ], indirect=["small_disk"])
 def test_a_disk_without_room_acknowledges_nothing_and_recovers(
         bin_dir, tmp_path, reference, report, small_disk, kills):
-    with FaultyServer(bin_dir, tmp_path, prefix=small_disk.prefix) as server:
+    with FaultyServer(bin_dir, tmp_path, "--log-room", "0",
+                      prefix=small_disk.prefix) as server:
         trainers, outcome, while_full = disk_filled(
             server, reference, small_disk, kills)
         ended_by_itself = "the disk failed" in server.log()
@@ -83,6 +84,30 @@ def test_a_disk_without_room_acknowledges_nothing_and_recovers(
     # No room is not an I/O error: that one passes, and nobody restarts anything.
     assert ended_by_itself == isinstance(small_disk, FileSizeLimit)
     assert_nothing_went_wrong(outcome, trainers)
+
+
+@pytest.mark.parametrize("small_disk", ["file system"], indirect=True)
+def test_the_log_has_room_where_the_disk_has_none(
+        bin_dir, tmp_path, reference, report, small_disk):
+    if isinstance(small_disk, FileSizeLimit):
+        pytest.skip("nothing may be mounted here")
+    with FaultyServer(bin_dir, tmp_path, prefix=small_disk.prefix) as server:
+        server.start()
+        trainer = Trainer(server.address, "a", goal=3)
+        trainer.run()
+        small_disk.fill(server)
+        trainer.goal = 50
+        trainer.run()
+        assert trainer.error is None
+        server.kill()
+        small_disk.free(server)
+        server.start()
+        trainer.goal = 53
+        trainer.run()
+        outcome = judge([trainer], reference, server.kills)
+    report(outcome)
+    assert outcome.acknowledged == 53
+    assert_nothing_went_wrong(outcome, [trainer])
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 8, 13])

@@ -23,7 +23,9 @@ namespace {
 class SqliteStoreTest : public testing::Test {
  protected:
   std::string path() const { return folder_.File("rows.db"); }
-  auto Open() const { return SqliteStore::Open({.path = path()}); }
+  auto Open(std::int64_t log_room = 0) const {
+    return SqliteStore::Open({.path = path(), .log_room = log_room});
+  }
   std::unique_ptr<SqliteStore> MustOpen() const {
     auto store = Open();
     EXPECT_TRUE(store.ok()) << store.status();
@@ -50,13 +52,16 @@ TEST_F(SqliteStoreTest, RowsAreThereWhenTheFileIsOpenedAgain) {
   EXPECT_EQ((*row)->body, "body");
 }
 
+class KilledStoreTest : public SqliteStoreTest,
+                        public testing::WithParamInterface<std::int64_t> {};
+
 // The child says a number only after its commit; then it is killed.
-TEST_F(SqliteStoreTest, WhatWasDoneSurvivesAKilledProcess) {
+TEST_P(KilledStoreTest, WhatWasDoneSurvivesAKilledProcess) {
   int pipe_ends[2];
   ASSERT_EQ(pipe(pipe_ends), 0);
   const pid_t child = fork();
   if (child == 0) {
-    auto store = Open();
+    auto store = Open(GetParam());
     for (std::uint64_t number = 0; store.ok(); ++number) {
       const Write write = {"a", {1, number}, "", std::string(3000, 'x')};
       if (!(*store)->Commit({&write, 1}).ok()) break;
@@ -78,6 +83,26 @@ TEST_F(SqliteStoreTest, WhatWasDoneSurvivesAKilledProcess) {
   ASSERT_TRUE(row.ok() && row->has_value());
   EXPECT_GE((*row)->version.number, done + 1);
   EXPECT_LE((*row)->version.number, done + 2);  // one may not have been said
+}
+
+// Without and with zeros after the last commit.
+INSTANTIATE_TEST_SUITE_P(LogRoom, KilledStoreTest,
+                         testing::Values(0, std::int64_t{16} << 20));
+
+TEST_F(SqliteStoreTest, CommitsDoNotMakeALogWithRoomLonger) {
+  constexpr std::int64_t kRoom = 1 << 20;
+  const auto store = Open(kRoom);
+  ASSERT_TRUE(store.ok());
+  const auto log_bytes = [this] {
+    return static_cast<std::int64_t>(
+        std::filesystem::file_size(path() + "-wal"));
+  };
+  EXPECT_EQ(log_bytes(), kRoom);
+  for (std::uint64_t number = 0; number < 50; ++number) {
+    const Write write = {"a", {1, number}, "", std::string(3000, 'x')};
+    ASSERT_TRUE((*store)->Commit({&write, 1}).ok());
+  }
+  EXPECT_EQ(log_bytes(), kRoom);
 }
 
 TEST_F(SqliteStoreTest, TheLogDoesNotGrowForever) {

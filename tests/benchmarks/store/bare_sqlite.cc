@@ -2,9 +2,9 @@
 
 #include <sqlite3.h>
 
-#include <chrono>
 #include <memory>
 #include <stdexcept>
+#include <thread>
 
 namespace batchnorm::benchmark {
 namespace {
@@ -76,13 +76,19 @@ class Connection {
 }  // namespace
 
 double SecondsOfBareSqlite(const std::string& path, std::span<const Batch> made,
-                           std::span<const Batch> batches) {
+                           std::span<const Batch> batches,
+                           std::chrono::duration<double> pause) {
   using Clock = std::chrono::steady_clock;
   Connection connection(path);
   connection.Make(made);
-  const auto begin = Clock::now();
-  connection.Make(batches);
-  return std::chrono::duration<double>(Clock::now() - begin).count();
+  std::chrono::duration<double> taken(0);
+  for (std::size_t i = 0; i < batches.size(); ++i) {
+    if (pause.count() > 0) std::this_thread::sleep_for(pause);
+    const auto begin = Clock::now();
+    connection.Make(batches.subspan(i, 1));
+    taken += Clock::now() - begin;
+  }
+  return taken.count();
 }
 
 }  // namespace batchnorm::benchmark

@@ -2,6 +2,7 @@
 #ifndef BATCHNORMD_TESTS_BENCHMARKS_STORE_BARE_SQLITE_H_
 #define BATCHNORMD_TESTS_BENCHMARKS_STORE_BARE_SQLITE_H_
 
+#include <chrono>
 #include <span>
 #include <string>
 
@@ -11,10 +12,13 @@ namespace batchnorm::benchmark {
 
 // Makes the same rows in the same transactions in a new file, with a
 // write-ahead log, synchronous=FULL and SQLite's own checkpoints. Rows that are
-// there at the start are `made`, untimed. Returns the seconds for `batches`.
+// there at the start are `made`, untimed. Returns the seconds for `batches`,
+// without the pauses before each: a disk that has rested answers later.
 // Throws std::runtime_error with SQLite's words.
-double SecondsOfBareSqlite(const std::string& path, std::span<const Batch> made,
-                           std::span<const Batch> batches);
+double SecondsOfBareSqlite(
+    const std::string& path, std::span<const Batch> made,
+    std::span<const Batch> batches,
+    std::chrono::duration<double> pause = std::chrono::duration<double>(0));
 
 }  // namespace batchnorm::benchmark
 

@@ -11,6 +11,7 @@ namespace batchnorm::session {
 namespace {
 
 constexpr std::size_t kFew = 8;
+constexpr std::size_t kFewer = 2;  // that take less time than waking a thread
 
 std::size_t TogetherOf(std::size_t tasks, std::size_t threads) {
   return std::max(kFew, (tasks + threads - 1) / threads);
@@ -48,8 +49,10 @@ void Spread(const Run& run, std::vector<Task> tasks, std::size_t threads) {
 
 void SpreadElsewhere(const Run& run, std::vector<Task> tasks,
                      std::size_t threads) {
-  if (tasks.size() == 1) return tasks.front()();
-  GiveAway(run, tasks, 0, TogetherOf(tasks.size(), threads));
+  if (tasks.size() > kFewer) {
+    return GiveAway(run, tasks, 0, TogetherOf(tasks.size(), threads));
+  }
+  for (const Task& task : tasks) task();
 }
 
 }  // namespace batchnorm::session

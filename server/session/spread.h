@@ -21,7 +21,7 @@ std::size_t SpreadingThreads();
 void Spread(const Run& run, std::vector<Task> tasks,
             std::size_t threads = SpreadingThreads());
 
-// Calls each task by `run` alone, but a single one on this thread.
+// Calls each task by `run` alone, but one or two on this thread.
 void SpreadElsewhere(const Run& run, std::vector<Task> tasks,
                      std::size_t threads = SpreadingThreads());
 

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstddef>
 #include <functional>
+#include <memory>
 #include <vector>
 
 namespace batchnorm::rpc {
@@ -15,15 +16,20 @@ namespace batchnorm::rpc {
 // Thread-safe, but for Add.
 class QueueThreads {
  public:
+  QueueThreads();
+  ~QueueThreads();
+
   // A queue whose events are reacted to until it is shut down (event.h).
-  void Add(grpc::CompletionQueue& queue) { queues_.push_back(&queue); }
+  void Add(grpc::CompletionQueue& queue);
 
   // Runs the task soon, on the thread of one queue or another.
   // REQUIRES: none of them is shut down, as a call is not answered yet.
   void Run(std::function<void()> task);
 
  private:
-  std::vector<grpc::CompletionQueue*> queues_;
+  class Queue;
+
+  std::vector<std::unique_ptr<Queue>> queues_;
   std::atomic<std::size_t> next_ = 0;
 };
 

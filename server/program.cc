@@ -15,7 +15,6 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/synchronization/mutex.h"
 #include "server/allocator.h"
 #include "server/logging.h"
 #include "server/observation.h"
@@ -63,12 +62,6 @@ bool WriteLines(const std::string& path,
   for (const std::string& line : lines) file << line << '\n';
   file.close();
   return file.good() && std::rename(unfinished.c_str(), path.c_str()) == 0;
-}
-
-// Abseil as distributions build it looks for a deadlock at every lock of gRPC's,
-// a twentieth of what the server does for a small call.
-void DoNotLookForDeadlocks() {
-  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
 }
 
 int Refuse(const absl::Status& status) {
@@ -144,7 +137,6 @@ int RunProgram(int argc, char** argv, const Hooks& hooks) {
   setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
   ConfigureLog(options.log_format, options.log_level);
   ConfigureAllocator();
-  DoNotLookForDeadlocks();
   HoldSignals();
   return Run(std::move(options), hooks);
 }

@@ -16,7 +16,6 @@
 #include <thread>
 #include <vector>
 
-#include "absl/synchronization/mutex.h"
 #include "tests/benchmarks/machine.h"
 #include "tests/benchmarks/pairing.h"
 #include "tests/benchmarks/store/bare_sqlite.h"
@@ -372,8 +371,6 @@ int main(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : 2;
   }
   options.is_json = format == "json";
-  // As the server does: echoes are to be as quick as they can be.
-  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   try {
     if (is_echo_server) {
       ServeEchoes();

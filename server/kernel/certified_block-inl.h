@@ -177,16 +177,28 @@ HWY_INLINE bool LooksCertified(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
   }
 }
 
+// Slices that products are added in: two, or the upper one alone, for a block
+// whose products are found to have no bits below it.
+enum class Slices : std::uint8_t { kTwo, kUpper };
+
+// Of few digits, in a range that is not too wide, products have none. Squares
+// of f16 have too many digits.
+template <Dtype kDtype, bool kSquares>
+inline constexpr bool kUpperMayDo =
+    kSeesInexact && sizeof(BitsOf<kDtype>) == 2 &&
+    !(kSquares && kDtype == Dtype::kF16);
+
 // Adds sum(a) and sum(a*b) of a block, or returns false and adds nothing.
 // REQUIRES: the block has at most BlockRows(length) rows; a is b for squares;
 // no other arithmetic since WatchForInexact was inexact.
-template <Dtype kDtype, bool kSquares>
+template <Dtype kDtype, bool kSquares, Slices kSlices = Slices::kTwo>
 HWY_INLINE bool AddCertifiedBlock(const BitsOf<kDtype>* a,
                                   const BitsOf<kDtype>* b, const Rows& block,
                                   const LaneScale<kDtype>& scale,
                                   LaneTotals& totals) {
   constexpr bool kWide = Certificate<kDtype>::kWide;
   constexpr bool kScans = kScansWhileSumming<kDtype, kSquares>;
+  constexpr bool kUpper = kSlices == Slices::kUpper;
   const DoubleTag d;
   const ScanTag<kDtype> ds;
   const std::size_t lanes = LaneCount();
@@ -217,7 +229,11 @@ HWY_INLINE bool AddCertifiedBlock(const BitsOf<kDtype>* a,
       AddWideProduct(va, vb, top0, rest0, error0, error_rest0);
     } else {
       sum0 = AddAside(va, sum0);
-      AddExactProduct(va, vb, top0, rest0);
+      if constexpr (kUpper) {
+        top0 = hn::MulAdd(va, vb, top0);
+      } else {
+        AddExactProduct(va, vb, top0, rest0);
+      }
     }
   };
   const auto add1 = [&](DoubleVector va, DoubleVector vb) HWY_ATTR {
@@ -226,7 +242,11 @@ HWY_INLINE bool AddCertifiedBlock(const BitsOf<kDtype>* a,
       AddWideProduct(va, vb, top1, rest1, error1, error_rest1);
     } else {
       sum1 = AddAside(va, sum1);
-      AddExactProduct(va, vb, top1, rest1);
+      if constexpr (kUpper) {
+        top1 = hn::MulAdd(va, vb, top1);
+      } else {
+        AddExactProduct(va, vb, top1, rest1);
+      }
     }
   };
   for (std::size_t row = 0; row < block.rows; ++row) {
@@ -288,7 +308,8 @@ HWY_INLINE bool AddCertifiedBlock(const BitsOf<kDtype>* a,
         return false;
       }
     }
-    if (SawInexact(sum0, sum1, rest0, rest1) || !AllStayed(differences)) {
+    if (SawInexact(sum0, sum1, top0, top1, rest0, rest1) ||
+        !AllStayed(differences)) {
       return false;
     }
   }

@@ -53,10 +53,22 @@ HWY_INLINE void DrainLanes(LaneTotals& totals, ChannelTotals& channel) {
   AddUnits<kDtype, kSquares>(units, channel);
 }
 
-// A block that was not certified, its rows put together.
+// Elements that were not certified.
+template <Dtype kDtype, bool kSquares>
+HWY_INLINE void SpillElements(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
+                              std::size_t size, ChannelTotals& channel) {
+  const Magnitudes found =
+      AddSpilledBlock<kDtype, kSquares>(a, b, size, channel);
+  channel.Rescale(BetterScale<kDtype, kSquares>(found, channel.scale));
+}
+
+// A block that was not certified: several rows are put together.
 template <Dtype kDtype, bool kSquares>
 HWY_NOINLINE void SpillRows(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
                             const Rows& block, ChannelTotals& channel) {
+  if (block.rows == 1) {
+    return SpillElements<kDtype, kSquares>(a, b, block.length, channel);
+  }
   HWY_ALIGN BitsOf<kDtype> a_values[kSliceBlock];
   HWY_ALIGN BitsOf<kDtype> b_values[kSliceBlock];
   const std::size_t bytes = block.length * sizeof(*a);
@@ -68,10 +80,8 @@ HWY_NOINLINE void SpillRows(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
     a += block.stride;
     b += block.stride;
   }
-  const Magnitudes found = AddSpilledBlock<kDtype, kSquares>(
-      a_values, kSquares ? a_values : b_values, block.rows * block.length,
-      channel);
-  channel.Rescale(BetterScale<kDtype, kSquares>(found, channel.scale));
+  SpillElements<kDtype, kSquares>(a_values, kSquares ? a_values : b_values,
+                                  block.rows * block.length, channel);
 }
 
 // The blocks of one channel.
@@ -88,23 +98,47 @@ class ChannelRun {
 
   HWY_INLINE void Add(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
                       const Rows& block) {
+    if (TriesUpper() && AddUpper(a, b, block)) return;
     const bool is_tried =
         !is_doubtful_ || LooksCertified<kDtype, kSquares>(a, b, block, scale_);
     is_doubtful_ = !is_tried || !AddCertifiedBlock<kDtype, kSquares>(
                                     a, b, block, scale_, totals_);
-    if (HWY_LIKELY(!is_doubtful_)) {
-      if (++blocks_ < kBlocksUntilDrain) return;
-      DrainLanes<kDtype, kSquares>(totals_, channel_);
-    } else {
-      DrainLanes<kDtype, kSquares>(totals_, channel_);
-      SpillRows<kDtype, kSquares>(a, b, block, channel_);
-      scale_ = P::Scale(channel_.scale.top, channel_.scale.other_top);
-      WatchForInexact();
-    }
+    if (HWY_LIKELY(!is_doubtful_)) return CountBlock();
+    DrainLanes<kDtype, kSquares>(totals_, channel_);
     blocks_ = 0;
+    SpillRows<kDtype, kSquares>(a, b, block, channel_);
+    scale_ = P::Scale(channel_.scale.top, channel_.scale.other_top);
+    WatchForInexact();
   }
 
  private:
+  HWY_INLINE void CountBlock() {
+    if (++blocks_ < kBlocksUntilDrain) return;
+    DrainLanes<kDtype, kSquares>(totals_, channel_);
+    blocks_ = 0;
+  }
+
+  // Whether a block is worth a try with the upper slice alone: seldom after it
+  // was not, several times in a row.
+  HWY_INLINE bool TriesUpper() {
+    if constexpr (!kUpperMayDo<kDtype, kSquares>) return false;
+    return !is_doubtful_ && --blocks_until_upper_ < 0;
+  }
+  HWY_INLINE bool AddUpper(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
+                           const Rows& block) {
+    constexpr int kSeldom = 6;
+    if (AddCertifiedBlock<kDtype, kSquares, Slices::kUpper>(a, b, block, scale_,
+                                                            totals_)) {
+      upper_misses_ = blocks_until_upper_ = 0;
+      CountBlock();
+      return true;
+    }
+    blocks_until_upper_ = (1 << upper_misses_) - 1;
+    upper_misses_ = HWY_MIN(upper_misses_ + 1, kSeldom);
+    WatchForInexact();
+    return false;
+  }
+
   // Each of two sets gains less than 2^52 a block; a total holds 2^63.
   static constexpr int kBlocksUntilDrain = 1 << 9;
 
@@ -113,6 +147,8 @@ class ChannelRun {
   LaneTotals totals_ = {};
   int blocks_ = 0;
   bool is_doubtful_ = false;  // the last block was not certified
+  int upper_misses_ = 0;
+  int blocks_until_upper_ = 0;
 };
 
 // Adds rows of elements of one channel, in blocks of several short rows or of

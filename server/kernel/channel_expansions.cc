@@ -116,16 +116,12 @@ bool ExpandIntegers(const ChannelTotals& totals, std::size_t entry,
          StoreInteger(totals.top * weight + totals.rest, entry, products);
 }
 
-// Whether all that the channels have are integers of one scale, with narrow
-// values.
-bool AreIntegersOfOneScale(std::span<const ChannelTotals> totals) {
-  const TotalsScale& scale = totals.front().scale;
-  const bool is_narrow = scale.kind == SumKind::kNarrowSquares ||
-                         scale.kind == SumKind::kNarrowProducts;
-  return is_narrow &&
-         std::all_of(totals.begin(), totals.end(), [&](const auto& each) {
-           return each.fits() && each.scale == scale;
-         });
+// Whether all that the channels have are integers of narrow values, of one
+// kind.
+bool AreNarrowIntegers(std::span<const ChannelTotals> totals, SumKind kind) {
+  return std::all_of(totals.begin(), totals.end(), [kind](const auto& each) {
+    return each.fits() && each.scale.kind == kind;
+  });
 }
 
 void ExpandChannel(const ForwardSums& sums, std::size_t channel,
@@ -182,27 +178,28 @@ void ExpandChannel(const BackwardSums& sums, std::size_t channel,
 // The quick way of a whole block; false if some channels do not fit it.
 bool ExpandTogether(std::span<const ChannelTotals> totals,
                     ForwardExpansions& to) {
-  if (totals.empty() || !AreIntegersOfOneScale(totals)) return false;
-  const TotalsScale& scale = totals.front().scale;
-  if (!CutIntegers(scale, totals, RowsOf(to.sum), RowsOf(to.squares))) {
+  constexpr SumKind kKind = SumKind::kNarrowSquares;
+  if (!AreNarrowIntegers(totals, kKind) ||
+      !CutIntegers(kKind, totals, RowsOf(to.sum), RowsOf(to.squares))) {
     return false;
   }
-  std::fill_n(to.unit.begin(), totals.size(),
-              PowerOfTwoDouble(scale.sum_unit()));
+  for (std::size_t i = 0; i < totals.size(); ++i) {
+    to.unit[i] = PowerOfTwoDouble(totals[i].scale.sum_unit());
+  }
   return true;
 }
 
 bool ExpandTogether(std::span<const ChannelTotals> totals,
                     BackwardExpansions& to) {
-  if (totals.empty() || !AreIntegersOfOneScale(totals)) return false;
-  const TotalsScale& scale = totals.front().scale;
-  if (!CutIntegers(scale, totals, RowsOf(to.sum_dy), RowsOf(to.sum_dy_x))) {
+  constexpr SumKind kKind = SumKind::kNarrowProducts;
+  if (!AreNarrowIntegers(totals, kKind) ||
+      !CutIntegers(kKind, totals, RowsOf(to.sum_dy), RowsOf(to.sum_dy_x))) {
     return false;
   }
-  std::fill_n(to.dy_unit.begin(), totals.size(),
-              PowerOfTwoDouble(scale.sum_unit()));
-  std::fill_n(to.product_unit.begin(), totals.size(),
-              PowerOfTwoDouble(scale.product_unit()));
+  for (std::size_t i = 0; i < totals.size(); ++i) {
+    to.dy_unit[i] = PowerOfTwoDouble(totals[i].scale.sum_unit());
+    to.product_unit[i] = PowerOfTwoDouble(totals[i].scale.product_unit());
+  }
   return true;
 }
 

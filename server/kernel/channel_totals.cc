@@ -16,17 +16,10 @@ ChannelTotals& ChannelTotals::operator=(const ChannelTotals& other) {
 }
 
 void ChannelTotals::SpillIntegers() {
-  if (sum == 0 && top == 0 && rest == 0) return;
   spill().sum.AddScaled(sum, scale.sum_unit());
   spill().products.AddScaled(top, scale.product_unit() + scale.top_shift());
   spill().products.AddScaled(rest, scale.product_unit());
   sum = top = rest = 0;
-}
-
-void ChannelTotals::Rescale(const TotalsScale& next) {
-  if (scale == next) return;
-  SpillIntegers();
-  scale = next;
 }
 
 void ChannelTotals::MergeOther(const ChannelTotals& part) {

@@ -61,7 +61,11 @@ class ChannelTotals : public ChannelIntegers {
   ~ChannelTotals() = default;
 
   // Takes another scale; the integers go to the spill.
-  void Rescale(const TotalsScale& next);
+  void Rescale(const TotalsScale& next) {
+    if (scale == next) return;
+    if (sum != 0 || top != 0 || rest != 0) SpillIntegers();
+    scale = next;
+  }
 
   void Merge(const ChannelTotals& part) {
     if (scale == part.scale && part.fits()) {

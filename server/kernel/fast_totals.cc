@@ -328,12 +328,11 @@ void MergeTotals(std::span<const ChannelTotals> parts,
   HWY_DYNAMIC_DISPATCH(MergeOn)(parts, totals);
 }
 
-bool CutIntegers(const TotalsScale& scale,
-                 std::span<const ChannelTotals> totals,
+bool CutIntegers(SumKind kind, std::span<const ChannelTotals> totals,
                  const std::array<double*, 2>& sum,
                  const std::array<double*, 3>& products) {
-  return HWY_DYNAMIC_DISPATCH(CutIntegersOn)(scale.top_shift(), totals, sum,
-                                             products);
+  return HWY_DYNAMIC_DISPATCH(CutIntegersOn)(UnitsOf(kind).top_shift, totals,
+                                             sum, products);
 }
 
 }  // namespace batchnorm::kernel

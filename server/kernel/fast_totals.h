@@ -30,9 +30,8 @@ void MergeTotals(std::span<const ChannelTotals> parts,
 
 // Cuts the integers into limbs below 2^53 times 1, 2^52 and 2^104. False, and
 // anything stored, if one of them is too large for that. Rows have room for a
-// multiple of 8. REQUIRES: all totals are of this scale, with narrow values.
-bool CutIntegers(const TotalsScale& scale,
-                 std::span<const ChannelTotals> totals,
+// multiple of 8. REQUIRES: all totals are of this kind, which is a narrow one.
+bool CutIntegers(SumKind kind, std::span<const ChannelTotals> totals,
                  const std::array<double*, 2>& sum,
                  const std::array<double*, 3>& products);
 

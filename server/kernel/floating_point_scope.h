@@ -21,7 +21,11 @@ class FloatingPointScope {
   FloatingPointScope& operator=(const FloatingPointScope&) = delete;
 
  private:
+#if defined(__SSE2_MATH__)
+  unsigned saved_;
+#else
   std::fenv_t saved_;
+#endif
 };
 
 }  // namespace batchnorm::kernel

@@ -191,7 +191,8 @@ TEST_P(FastTotalsTest, LimbsAreTheIntegersTheyAreCutFromAndThenZeros) {
       std::array<std::vector<double>, 3> products;
       for (auto& limb : sum) limb.assign(room, 0);
       for (auto& limb : products) limb.assign(room, 0);
-      ASSERT_TRUE(CutIntegers(scale, totals, RowsOf(sum), RowsOf(products)));
+      ASSERT_TRUE(
+          CutIntegers(scale.kind, totals, RowsOf(sum), RowsOf(products)));
       const Wide weight = Wide{1} << scale.top_shift();
       for (std::size_t c = 0; c < room; ++c) {
         const bool is_there = c < size;
@@ -215,7 +216,7 @@ TEST_P(FastTotalsTest, WhatIsTooLargeForItsLimbsIsNotCut) {
         for (auto& limb : sum) limb.resize(72);
         for (auto& limb : products) limb.resize(72);
         ASSERT_FALSE(
-            CutIntegers(kSquares, totals, RowsOf(sum), RowsOf(products)));
+            CutIntegers(kSquares.kind, totals, RowsOf(sum), RowsOf(products)));
       }
     }
   }

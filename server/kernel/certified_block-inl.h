@@ -162,19 +162,20 @@ HWY_INLINE bool AreCertified(const Extremes<BitsOf<kDtype>>& a,
          b.greatest < scale.b_bound;
 }
 
-// Whether it is worth while to sum a block: a look beforehand.
+// What a block's values are; b is a for squares.
+template <Dtype kDtype>
+struct BlockExtremes {
+  Extremes<BitsOf<kDtype>> a;
+  Extremes<BitsOf<kDtype>> b;
+};
+
 template <Dtype kDtype, bool kSquares>
-HWY_INLINE bool LooksCertified(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
-                               const Rows& block,
-                               const LaneScale<kDtype>& scale) {
-  if constexpr (kSquares && kDtype == Dtype::kF16) return true;
-  const auto in_a = ScanBlock<kDtype>(a, block);
-  if constexpr (kSquares) {
-    return AreCertified<kDtype, kSquares>(in_a, in_a, scale);
-  } else {
-    return AreCertified<kDtype, kSquares>(in_a, ScanBlock<kDtype>(b, block),
-                                          scale);
-  }
+HWY_INLINE BlockExtremes<kDtype> ScanBoth(const BitsOf<kDtype>* a,
+                                          const BitsOf<kDtype>* b,
+                                          const Rows& block) {
+  const auto of_a = ScanBlock<kDtype>(a, block);
+  if constexpr (kSquares) return {of_a, of_a};
+  return {of_a, ScanBlock<kDtype>(b, block)};
 }
 
 // Slices that products are added in: two, or the upper one alone, for a block

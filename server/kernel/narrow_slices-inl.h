@@ -149,13 +149,12 @@ HWY_NOINLINE void AddNarrowSlices(const BitsOf<kDtype>* a,
 template <Dtype kDtype, bool kSquares>
 HWY_INLINE bool AddInNarrowSlices(const BitsOf<kDtype>* a,
                                   const BitsOf<kDtype>* b, std::size_t size,
+                                  const BlockExtremes<kDtype>& found,
                                   ChannelTotals::Spill& spill,
                                   Magnitudes& greatest) {
-  const Rows block = {1, 0, size};
   ValueRange of_a;
-  if (!RangeOf<kDtype>(ScanBlock<kDtype>(a, block), of_a)) return false;
-  ValueRange of_b = of_a;
-  if (!kSquares && !RangeOf<kDtype>(ScanBlock<kDtype>(b, block), of_b)) {
+  ValueRange of_b;
+  if (!RangeOf<kDtype>(found.a, of_a) || !RangeOf<kDtype>(found.b, of_b)) {
     return false;
   }
   const ValueRange of_products = {of_a.top + of_b.top + 1,

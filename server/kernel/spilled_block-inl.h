@@ -124,11 +124,13 @@ HWY_NOINLINE void SpillWideProducts(double* a, const double* b,
 }
 
 // Adds sum(a) and sum(a*b) to the spills, and says what the greatest values
-// are. REQUIRES: size <= kSliceBlock.
+// are. `found` is what a scan found of the block. REQUIRES: size <=
+// kSliceBlock.
 template <Dtype kDtype, bool kSquares>
 HWY_NOINLINE Magnitudes AddSpilledBlock(const BitsOf<kDtype>* a,
                                         const BitsOf<kDtype>* b,
                                         std::size_t size,
+                                        const BlockExtremes<kDtype>& found,
                                         ChannelTotals& channel) {
   HWY_ALIGN double a_values[kSliceBlock];
   HWY_ALIGN double b_values[kSliceBlock];
@@ -137,7 +139,7 @@ HWY_NOINLINE Magnitudes AddSpilledBlock(const BitsOf<kDtype>* a,
   const double* const other = kSquares ? a_values : b_values;
   Magnitudes greatest;
   if constexpr (kDtype != Dtype::kF64) {
-    if (AddInNarrowSlices<kDtype, kSquares>(a, b, size, channel.spill(),
+    if (AddInNarrowSlices<kDtype, kSquares>(a, b, size, found, channel.spill(),
                                             greatest)) {
       return greatest;
     }

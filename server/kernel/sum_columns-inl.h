@@ -534,9 +534,10 @@ class ColumnStrip {
   bool SpillColumn(const Bits* a, const Bits* b, std::int64_t rows,
                    std::size_t j, bool drained) {
     ChannelTotals& channel = Channel(j);
-    const Magnitudes found = AddSpilledBlock<kDtype, kSquares>(
-        a, b, static_cast<std::size_t>(rows), channel);
-    const auto scale = BetterScale<kDtype, kSquares>(found, channel.scale);
+    const auto size = static_cast<std::size_t>(rows);
+    const Magnitudes greatest = AddSpilledBlock<kDtype, kSquares>(
+        a, b, size, ScanBoth<kDtype, kSquares>(a, b, {1, 0, size}), channel);
+    const auto scale = BetterScale<kDtype, kSquares>(greatest, channel.scale);
     if (scale == channel.scale) return false;
     if (!drained) DrainAll();
     channel.Rescale(scale);

@@ -53,21 +53,25 @@ HWY_INLINE void DrainLanes(LaneTotals& totals, ChannelTotals& channel) {
   AddUnits<kDtype, kSquares>(units, channel);
 }
 
-// Elements that were not certified.
+// Elements that were not certified, of which a scan found this.
 template <Dtype kDtype, bool kSquares>
 HWY_INLINE void SpillElements(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
-                              std::size_t size, ChannelTotals& channel) {
-  const Magnitudes found =
-      AddSpilledBlock<kDtype, kSquares>(a, b, size, channel);
-  channel.Rescale(BetterScale<kDtype, kSquares>(found, channel.scale));
+                              std::size_t size,
+                              const BlockExtremes<kDtype>& found,
+                              ChannelTotals& channel) {
+  const Magnitudes greatest =
+      AddSpilledBlock<kDtype, kSquares>(a, b, size, found, channel);
+  channel.Rescale(BetterScale<kDtype, kSquares>(greatest, channel.scale));
 }
 
 // A block that was not certified: several rows are put together.
 template <Dtype kDtype, bool kSquares>
 HWY_NOINLINE void SpillRows(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
-                            const Rows& block, ChannelTotals& channel) {
+                            const Rows& block,
+                            const BlockExtremes<kDtype>& found,
+                            ChannelTotals& channel) {
   if (block.rows == 1) {
-    return SpillElements<kDtype, kSquares>(a, b, block.length, channel);
+    return SpillElements<kDtype, kSquares>(a, b, block.length, found, channel);
   }
   HWY_ALIGN BitsOf<kDtype> a_values[kSliceBlock];
   HWY_ALIGN BitsOf<kDtype> b_values[kSliceBlock];
@@ -81,7 +85,7 @@ HWY_NOINLINE void SpillRows(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
     b += block.stride;
   }
   SpillElements<kDtype, kSquares>(a_values, kSquares ? a_values : b_values,
-                                  block.rows * block.length, channel);
+                                  block.rows * block.length, found, channel);
 }
 
 // The blocks of one channel.
@@ -98,20 +102,39 @@ class ChannelRun {
 
   HWY_INLINE void Add(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
                       const Rows& block) {
+    if (is_doubtful_) return AddDoubtful(a, b, block);
     if (TriesUpper() && AddUpper(a, b, block)) return;
-    const bool is_tried =
-        !is_doubtful_ || LooksCertified<kDtype, kSquares>(a, b, block, scale_);
-    is_doubtful_ = !is_tried || !AddCertifiedBlock<kDtype, kSquares>(
-                                    a, b, block, scale_, totals_);
-    if (HWY_LIKELY(!is_doubtful_)) return CountBlock();
-    DrainLanes<kDtype, kSquares>(totals_, channel_);
-    blocks_ = 0;
-    SpillRows<kDtype, kSquares>(a, b, block, channel_);
-    scale_ = P::Scale(channel_.scale.top, channel_.scale.other_top);
-    WatchForInexact();
+    if (HWY_LIKELY(AddCertified(a, b, block))) return CountBlock();
+    Spill(a, b, block, ScanBoth<kDtype, kSquares>(a, b, block));
   }
 
  private:
+  HWY_INLINE bool AddCertified(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
+                               const Rows& block) {
+    return AddCertifiedBlock<kDtype, kSquares>(a, b, block, scale_, totals_);
+  }
+
+  // After a block that was not certified: looked at first.
+  HWY_NOINLINE void AddDoubtful(const BitsOf<kDtype>* a,
+                                const BitsOf<kDtype>* b, const Rows& block) {
+    const auto found = ScanBoth<kDtype, kSquares>(a, b, block);
+    is_doubtful_ = !AreCertified<kDtype, kSquares>(found.a, found.b, scale_) ||
+                   !AddCertified(a, b, block);
+    if (!is_doubtful_) return CountBlock();
+    Spill(a, b, block, found);
+  }
+
+  HWY_NOINLINE void Spill(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
+                          const Rows& block,
+                          const BlockExtremes<kDtype>& found) {
+    DrainLanes<kDtype, kSquares>(totals_, channel_);
+    blocks_ = 0;
+    SpillRows<kDtype, kSquares>(a, b, block, found, channel_);
+    scale_ = P::Scale(channel_.scale.top, channel_.scale.other_top);
+    is_doubtful_ = true;
+    WatchForInexact();
+  }
+
   HWY_INLINE void CountBlock() {
     if (++blocks_ < kBlocksUntilDrain) return;
     DrainLanes<kDtype, kSquares>(totals_, channel_);
@@ -122,7 +145,7 @@ class ChannelRun {
   // was not, several times in a row.
   HWY_INLINE bool TriesUpper() {
     if constexpr (!kUpperMayDo<kDtype, kSquares>) return false;
-    return !is_doubtful_ && --blocks_until_upper_ < 0;
+    return --blocks_until_upper_ < 0;
   }
   HWY_INLINE bool AddUpper(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
                            const Rows& block) {

@@ -29,7 +29,9 @@ void Call::OnReceived(bool ok) {
   }
   const Method& method = method_;
   const CallFloor& floor = floor_;
-  Dispatch();  // after which the call may be gone
+  Dispatch();
+  // This call is not over before this thread has seen its last events, so the
+  // queue is still open.
   Post(method, floor);
 }
 

@@ -1,6 +1,6 @@
 #include "server/session/fingerprint.h"
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) && __has_include(<xxh_x86dispatch.h>)
 #include <xxh_x86dispatch.h>  // the widest vectors there are
 #else
 #include <xxhash.h>

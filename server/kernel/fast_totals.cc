@@ -39,28 +39,24 @@ HWY_INLINE Vector CarryOf(Vector sum, Vector part) {
                      hn::IfThenElseZero(is_less, hn::Set(Unsigned(), 1)));
 }
 
-// 128-bit integers, two's complement.
-struct Wide {
-  Vector low;
-  Vector high;
-};
+// 128-bit integers, two's complement, as a low and a high half. (Vectors of
+// unknown length cannot be members of a struct.)
 
-// REQUIRES for shifts: 0 < bits < 64.
-HWY_INLINE Wide ShiftLeft(const Wide& a, int bits) {
-  return {hn::ShiftLeftSame(a.low, bits),
-          hn::Or(hn::ShiftLeftSame(a.high, bits),
-                 ShiftRightLogical(a.low, 64 - bits))};
+// The high half of a shift to the left. REQUIRES for shifts: 0 < bits < 64.
+HWY_INLINE Vector HighOfShiftLeft(Vector low, Vector high, int bits) {
+  return hn::Or(hn::ShiftLeftSame(high, bits),
+                ShiftRightLogical(low, 64 - bits));
 }
-HWY_INLINE Wide ShiftRight(const Wide& a, int bits) {
-  return {hn::Or(ShiftRightLogical(a.low, bits),
-                 hn::ShiftLeftSame(a.high, 64 - bits)),
-          hn::ShiftRightSame(a.high, bits)};
+// The low half of a shift to the right.
+HWY_INLINE Vector LowOfShiftRight(Vector low, Vector high, int bits) {
+  return hn::Or(ShiftRightLogical(low, bits),
+                hn::ShiftLeftSame(high, 64 - bits));
 }
-HWY_INLINE Wide Add(const Wide& a, const Wide& b) {
-  const Vector low = hn::Add(a.low, b.low);
-  return {low, hn::Add(hn::Add(a.high, b.high), CarryOf(low, a.low))};
+HWY_INLINE void AddTo(Vector& low, Vector& high, Vector more_low,
+                      Vector more_high) {
+  low = hn::Add(low, more_low);
+  high = hn::Add(hn::Add(high, more_high), CarryOf(low, more_low));
 }
-HWY_INLINE Wide Extend(Vector a) { return {a, hn::ShiftRight<63>(a)}; }
 
 // ---- Memory: the integers of a channel are side by side, those of the next
 // one a line further
@@ -69,13 +65,11 @@ HWY_INLINE Wide Extend(Vector a) { return {a, hn::ShiftRight<63>(a)}; }
 struct Row {
   alignas(64) ChannelTotals::Wide values[kHalvesChannels];
 
-  HWY_INLINE Wide Load(std::size_t i) const {
-    Wide value;
-    hn::LoadInterleaved2(Integers(), HalvesOf(i), value.low, value.high);
-    return value;
+  HWY_INLINE void Load(std::size_t i, Vector& low, Vector& high) const {
+    hn::LoadInterleaved2(Integers(), HalvesOf(i), low, high);
   }
-  HWY_INLINE void Store(const Wide& value, std::size_t i) {
-    hn::StoreInterleaved2(value.low, value.high, Integers(), HalvesOf(i));
+  HWY_INLINE void Store(std::size_t i, Vector low, Vector high) {
+    hn::StoreInterleaved2(low, high, Integers(), HalvesOf(i));
   }
 
  private:
@@ -120,11 +114,15 @@ struct Rows {
 
 // ---- Out of halves
 
-HWY_INLINE Wide Join(const Halves& halves, std::size_t i) {
+// high * 2^kLimbLowBits + low, whose halves have signs of their own.
+HWY_INLINE void Join(const Halves& halves, std::size_t i, Vector& low,
+                     Vector& high) {
   const Integers d;
-  const Wide high = Extend(hn::Load(d, halves.high.data() + i));
-  const Wide low = Extend(hn::Load(d, halves.low.data() + i));
-  return Add(ShiftLeft(high, kLimbLowBits), low);
+  const Vector upper = hn::Load(d, halves.high.data() + i);
+  const Vector lower = hn::Load(d, halves.low.data() + i);
+  low = hn::ShiftLeft<kLimbLowBits>(upper);
+  high = hn::ShiftRight<64 - kLimbLowBits>(upper);
+  AddTo(low, high, lower, hn::ShiftRight<63>(lower));
 }
 
 void SetIntegersOn(const TotalsScale& scale, const Halves& sum,
@@ -133,10 +131,14 @@ void SetIntegersOn(const TotalsScale& scale, const Halves& sum,
   const Vector below_top = Constant((std::int64_t{1} << top_shift) - 1);
   Rows rows;
   for (std::size_t i = 0; i < totals.size(); i += hn::Lanes(Integers())) {
-    const Wide product = Join(products, i);
-    rows.sum.Store(Join(sum, i), i);
-    rows.top.Store(ShiftRight(product, top_shift), i);
-    rows.rest.Store({hn::And(product.low, below_top), Constant(0)}, i);
+    Vector low;
+    Vector high;
+    Join(sum, i, low, high);
+    rows.sum.Store(i, low, high);
+    Join(products, i, low, high);
+    rows.top.Store(i, LowOfShiftRight(low, high, top_shift),
+                   hn::ShiftRightSame(high, top_shift));
+    rows.rest.Store(i, hn::And(low, below_top), Constant(0));
   }
   rows.Scatter(scale, totals);
 }
@@ -193,7 +195,7 @@ void MergeOn(std::span<const ChannelTotals> parts,
 // A low half and its high one in neighbouring lanes.
 using Pairs = hn::CappedTag<std::uint64_t, kMaxLanes>;
 
-constexpr std::size_t kIntegerHalves = 2 * 3;
+constexpr std::size_t kIntegerHalves = 6;  // of three integers
 static_assert(sizeof(ChannelIntegers) ==
               kIntegerHalves * sizeof(std::uint64_t));
 
@@ -265,20 +267,28 @@ bool CutBlock(int top_shift, std::span<const ChannelTotals> totals,
   const std::size_t lanes = hn::Lanes(Integers());
   bool all_fit = true;
   for (std::size_t i = 0; i < totals.size(); i += lanes) {
-    const Wide S = rows.sum.Load(i);
-    const Wide top = rows.top.Load(i);
-    const Wide P = Add(ShiftLeft(top, top_shift), rows.rest.Load(i));
-    const Vector S_end = ShiftRight(S, kCutBits).low;
-    const Wide P_rest = ShiftRight(P, kCutBits);
-    StoreLimb(hn::And(S.low, limb), 1, sum[0] + first + i);
-    StoreLimb(S_end, 0x1p52, sum[1] + first + i);
-    StoreLimb(hn::And(P.low, limb), 1, products[0] + first + i);
-    StoreLimb(hn::And(P_rest.low, limb), 0x1p52, products[1] + first + i);
-    StoreLimb(hn::ShiftRight<2 * kCutBits - 64>(P.high), 0x1p104,
+    Vector S_low;
+    Vector S_high;
+    Vector top_low;
+    Vector top_high;
+    Vector P_low;
+    Vector P_high;
+    rows.sum.Load(i, S_low, S_high);
+    rows.top.Load(i, top_low, top_high);
+    rows.rest.Load(i, P_low, P_high);
+    AddTo(P_low, P_high, hn::ShiftLeftSame(top_low, top_shift),
+          HighOfShiftLeft(top_low, top_high, top_shift));
+    StoreLimb(hn::And(S_low, limb), 1, sum[0] + first + i);
+    StoreLimb(LowOfShiftRight(S_low, S_high, kCutBits), 0x1p52,
+              sum[1] + first + i);
+    StoreLimb(hn::And(P_low, limb), 1, products[0] + first + i);
+    StoreLimb(hn::And(LowOfShiftRight(P_low, P_high, kCutBits), limb), 0x1p52,
+              products[1] + first + i);
+    StoreLimb(hn::ShiftRight<2 * kCutBits - 64>(P_high), 0x1p104,
               products[2] + first + i);
-    // S_end is within 2^53, and no bit of P is shifted out.
-    const auto fit = hn::And(IsSmall(S.high, kCutBits + 53 - 64),
-                             IsSmall(top.high, 80 - 64));
+    // The end of S is within 2^53, and no bit of P is shifted out.
+    const auto fit = hn::And(IsSmall(S_high, kCutBits + 53 - 64),
+                             IsSmall(top_high, 80 - 64));
     const auto there =
         hn::FirstN(Unsigned(), std::min(lanes, totals.size() - i));
     all_fit &= hn::AllTrue(Unsigned(), hn::Or(fit, hn::Not(there)));

@@ -54,8 +54,8 @@ SessionRow GroupRow() {
     GroupStep step;
     step.change = 10 + i;
     step.fingerprints = {{{i, 2}, {3, 4}}, {{5, 6}, {7, 8}}, {{9, 1}, {2, 3}}};
-    step.batch = std::make_shared<const kernel::TrainBatch>(kernel::TrainBatch{
-        kernel::ForwardSums(3, kernel::Dtype::kF32), {}});
+    step.batch = std::make_shared<const kernel::TrainBatch>(
+        kernel::TrainBatch{kernel::ForwardSums(3, kernel::Dtype::kF32), {}});
     for (const std::uint32_t pass : {0u, 15u}) {
       if (i == 0) continue;
       const std::vector<double> numbers = {1, 2, 3.0 + pass};

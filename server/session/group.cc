@@ -306,13 +306,12 @@ Turn Session::State::Arrive(BackwardShard& shard, Settle settle) {
     turn.told.push_back({std::move(settle), GroupOutcome{*step, changes}});
     return turn;
   }
-  const bool is_local = config.gradient_reduction == GradientReduction::kLocal;
   return Join(KeyOf(call), (*step)->world_size(),
               {.rank = call.rank,
                .fingerprint = {.input = shard.digest, .parameters = {}},
                .writer_token = call.writer_token,
                .settle = std::move(settle)},
-              is_local ? shard.sums : std::move(shard.sums));
+              HasLocalGradients() ? shard.sums : std::move(shard.sums));
 }
 
 absl::StatusOr<GroupOutcome> Session::State::CompleteBackward(
@@ -397,16 +396,18 @@ void Session::SyncBackward(SyncCall call, const Completion<SyncResult>& done) {
   const auto tell = [self = shared_from_this(), shard,
                      done](const absl::StatusOr<GroupOutcome>& outcome) {
     if (!outcome.ok()) return done(outcome.status());
-    const SessionConfig& config = self->state_->config;
-    SyncResult result = ResultOf(*shard, *outcome->step, config);
-    const bool is_local =
-        config.gradient_reduction == GradientReduction::kLocal;
-    if (!is_local) result.shared = outcome->reply;
+    const State& its = *self->state_;
+    SyncResult result = ResultOf(*shard, *outcome->step, its.config);
+    if (!its.HasLocalGradients()) result.shared = outcome->reply;
     result.change = outcome->change;
     done(std::move(result));
   };
+  // To finish gradients of its own for a rank takes as long as waking a thread.
+  constexpr std::int64_t kManyChannels = 512;
+  const bool computes =
+      state.HasLocalGradients() && state.config.channels > kManyChannels;
   absl::Status arrived =
-      Act(state.Arrive(*shard, {.tell = tell, .computes = false}));
+      Act(state.Arrive(*shard, {.tell = tell, .computes = computes}));
   if (!arrived.ok()) done(arrived);
 }
 

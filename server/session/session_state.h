@@ -88,6 +88,10 @@ struct Session::State {
 
   // As it is now.
   SessionConfig Config() const;
+  // Whether each rank of a group gets dgamma and dbeta of its own shard.
+  bool HasLocalGradients() const {
+    return config.gradient_reduction == GradientReduction::kLocal;
+  }
 
   // group.cc. Each takes the mutex but where it computes.
   absl::Status LookAheadInGroup(const ForwardCall& call) const;

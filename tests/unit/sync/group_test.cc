@@ -456,6 +456,49 @@ TEST_F(TwoRanksTest, GradientsOfGammaAndBetaAreReducedAsConfigured) {
   }
 }
 
+// The rank's part of a batch whose rows are dy of 1, 2, 3, 4 in each channel.
+SyncCall SumsOfRank(std::int64_t channels, std::uint32_t rank, bool backward) {
+  const kernel::ChannelLayout layout(std::vector<std::int64_t>{2, channels},
+                                     std::vector{1});
+  std::vector<double> x;
+  std::vector<double> dy;
+  for (std::int64_t i = 0; i < 2 * channels; ++i) {
+    x.push_back(static_cast<double>(i % 7 + rank));
+    dy.push_back(2 * rank + (i < channels ? 1 : 2));
+  }
+  const Tensor x_tensor = F64({2, channels}, x);
+  const Tensor dy_tensor = F64({2, channels}, dy);
+  SyncCall call;
+  call.step = 1;
+  call.rank = rank;
+  if (backward) {
+    call.backward.emplace(channels, x_tensor.dtype, dy_tensor.dtype);
+    call.backward->Add(layout, 0, x_tensor.view(), dy_tensor.view());
+  } else {
+    call.forward.emplace(channels, x_tensor.dtype);
+    call.forward->Add(layout, 0, x_tensor.view());
+  }
+  return call;
+}
+
+TEST_F(TwoRanksTest, SumsOfFewAndManyChannelsGetGradientsOfTheirOwn) {
+  for (const std::int64_t channels : {3, 600}) {
+    const auto group =
+        Make(*registry_, std::to_string(channels), GroupConfig(channels, 2));
+    for (const bool backward : {false, true}) {
+      const auto first = Begin(*group, SumsOfRank(channels, 0, backward));
+      const auto second = Begin(*group, SumsOfRank(channels, 1, backward));
+      ASSERT_TRUE(first->has_value() && second->has_value());
+      ASSERT_THAT(**first, IsOk());
+      ASSERT_THAT(**second, IsOk());
+      if (!backward) continue;
+      const auto n = static_cast<std::size_t>(channels);
+      EXPECT_EQ((***first).gradients->dbeta, std::vector<double>(n, 3));
+      EXPECT_EQ((***second).gradients->dbeta, std::vector<double>(n, 7));
+    }
+  }
+}
+
 // The sum 2^53 + 1 is no double, its third is one.
 TEST_F(TwoRanksTest, AMeanOverRanksIsRoundedOnce) {
   constexpr double kThird = 3002399751580331;

@@ -175,12 +175,17 @@ void ExpandChannel(const BackwardSums& sums, std::size_t channel,
   to.product_unit[entry] = std::ldexp(1.0, of_products);
 }
 
-// The quick way of a whole block; false if some channels do not fit it.
+// The quick way of a whole block, but for units; false if some channels do not
+// fit it.
+bool CutTogether(SumKind kind, std::span<const ChannelTotals> totals,
+                 Limbs<2>& sum, Limbs<3>& products) {
+  return AreNarrowIntegers(totals, kind) &&
+         CutIntegers(kind, totals, RowsOf(sum), RowsOf(products));
+}
+
 bool ExpandTogether(std::span<const ChannelTotals> totals,
                     ForwardExpansions& to) {
-  constexpr SumKind kKind = SumKind::kNarrowSquares;
-  if (!AreNarrowIntegers(totals, kKind) ||
-      !CutIntegers(kKind, totals, RowsOf(to.sum), RowsOf(to.squares))) {
+  if (!CutTogether(SumKind::kNarrowSquares, totals, to.sum, to.squares)) {
     return false;
   }
   for (std::size_t i = 0; i < totals.size(); ++i) {
@@ -191,9 +196,7 @@ bool ExpandTogether(std::span<const ChannelTotals> totals,
 
 bool ExpandTogether(std::span<const ChannelTotals> totals,
                     BackwardExpansions& to) {
-  constexpr SumKind kKind = SumKind::kNarrowProducts;
-  if (!AreNarrowIntegers(totals, kKind) ||
-      !CutIntegers(kKind, totals, RowsOf(to.sum_dy), RowsOf(to.sum_dy_x))) {
+  if (!CutTogether(SumKind::kNarrowProducts, totals, to.sum_dy, to.sum_dy_x)) {
     return false;
   }
   for (std::size_t i = 0; i < totals.size(); ++i) {

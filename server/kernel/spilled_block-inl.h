@@ -123,8 +123,17 @@ HWY_NOINLINE void SpillWideProducts(double* a, const double* b,
               sum);
 }
 
+// What AddSpilledBlock has to be told of a block: of doubles nothing.
+template <Dtype kDtype, bool kSquares>
+HWY_INLINE BlockExtremes<kDtype> ScanSpilled(const BitsOf<kDtype>* a,
+                                             const BitsOf<kDtype>* b,
+                                             const Rows& block) {
+  if constexpr (kDtype == Dtype::kF64) return {};
+  return ScanBoth<kDtype, kSquares>(a, b, block);
+}
+
 // Adds sum(a) and sum(a*b) to the spills, and says what the greatest values
-// are. `found` is what a scan found of the block. REQUIRES: size <=
+// are. `found` is what ScanSpilled found of the block. REQUIRES: size <=
 // kSliceBlock.
 template <Dtype kDtype, bool kSquares>
 HWY_NOINLINE Magnitudes AddSpilledBlock(const BitsOf<kDtype>* a,

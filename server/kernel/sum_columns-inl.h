@@ -536,7 +536,7 @@ class ColumnStrip {
     ChannelTotals& channel = Channel(j);
     const auto size = static_cast<std::size_t>(rows);
     const Magnitudes greatest = AddSpilledBlock<kDtype, kSquares>(
-        a, b, size, ScanBoth<kDtype, kSquares>(a, b, {1, 0, size}), channel);
+        a, b, size, ScanSpilled<kDtype, kSquares>(a, b, {1, 0, size}), channel);
     const auto scale = BetterScale<kDtype, kSquares>(greatest, channel.scale);
     if (scale == channel.scale) return false;
     if (!drained) DrainAll();

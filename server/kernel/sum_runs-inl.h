@@ -105,7 +105,7 @@ class ChannelRun {
     if (is_doubtful_) return AddDoubtful(a, b, block);
     if (TriesUpper() && AddUpper(a, b, block)) return;
     if (HWY_LIKELY(AddCertified(a, b, block))) return CountBlock();
-    Spill(a, b, block, ScanBoth<kDtype, kSquares>(a, b, block));
+    Spill(a, b, block, ScanSpilled<kDtype, kSquares>(a, b, block));
   }
 
  private:
@@ -118,10 +118,12 @@ class ChannelRun {
   HWY_NOINLINE void AddDoubtful(const BitsOf<kDtype>* a,
                                 const BitsOf<kDtype>* b, const Rows& block) {
     const auto found = ScanBoth<kDtype, kSquares>(a, b, block);
-    is_doubtful_ = !AreCertified<kDtype, kSquares>(found.a, found.b, scale_) ||
-                   !AddCertified(a, b, block);
-    if (!is_doubtful_) return CountBlock();
-    Spill(a, b, block, found);
+    if (!AreCertified<kDtype, kSquares>(found.a, found.b, scale_) ||
+        !AddCertified(a, b, block)) {
+      return Spill(a, b, block, found);
+    }
+    is_doubtful_ = false;
+    CountBlock();
   }
 
   HWY_NOINLINE void Spill(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,

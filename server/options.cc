@@ -290,6 +290,7 @@ class Flags {
             "Of the disk, taken at the start for the log of\n"
             "commits, which are quicker in a file that does not\n"
             "grow; 0: none")
+        ->check(AtLeast(0))
         ->group("Storage");
   }
 

@@ -40,6 +40,7 @@ def test_version_names_the_program(bin_dir):
     (["--tensor-threads", "-1"], "from 0 to 1024, got -1"),
     (["--tensor-threads", "1000000"], "1024"),
     (["--max-tensor-bytes", "5XB"], "--max-tensor-bytes"),
+    (["--log-room", "-1"], "at least 0, got -1"),
     (["--idle-ttl", "3fortnights"], "--idle-ttl"),
     (["--drain-seconds", "-1s"], "--drain-seconds"),
     (["--log-format", "xml"], "--log-format"),

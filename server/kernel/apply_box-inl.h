@@ -19,6 +19,7 @@
 #include "server/kernel/apply_segment-inl.h"
 #include "server/kernel/box.h"
 #include "server/kernel/fast_apply.h"
+#include "server/kernel/interval_apply-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace batchnorm::kernel::HWY_NAMESPACE {
@@ -40,6 +41,10 @@ inline constexpr std::int64_t kStreamedRow = 128;
 inline constexpr std::size_t kLineBytes = 64;
 // Rows that share what is loaded of their columns' coefficients.
 inline constexpr std::int64_t kAppliedRows = 4;
+// From so many columns in a segment, or rows, on it pays to have coefficients
+// as floats.
+inline constexpr std::int64_t kIntervalSegment = 64;
+inline constexpr std::int64_t kIntervalRows = 8;
 
 // Copies bytes past the caches. Both have the same offset within a line.
 HWY_INLINE void StreamBytes(const std::byte* from, std::size_t size,
@@ -82,7 +87,9 @@ class BoxApplier {
  private:
   template <bool kMayBeNan>
   HWY_INLINE void ApplyBox(const Box& box) {
-    if (box.inner >= SegmentColumns(box)) return ApplySegments<kMayBeNan>(box);
+    if (box.inner >= SegmentColumns<kMayBeNan>(box)) {
+      return ApplySegments<kMayBeNan>(box);
+    }
     const std::int64_t fold = FoldFor(box, kCoefficientColumns);
     ForEachFolded(box, fold, [&](const Box& part) HWY_ATTR {
       // The second and later parts of a row begin where a line does.
@@ -102,7 +109,7 @@ class BoxApplier {
   template <bool kMayBeNan>
   HWY_INLINE void ApplySegments(const Box& box) {
     using A = Loop<kFormula, kDtype, false, kMayBeNan>;
-    if (box.inner >= kStreamedSegment && CanStreamDirectly()) {
+    if (box.inner >= kStreamedSegment && CanStreamDirectly<kMayBeNan>()) {
       return StreamSegments<A>(box);
     }
     for (std::int64_t row = 0; row < box.rows; ++row) {
@@ -112,19 +119,35 @@ class BoxApplier {
         Bits* const to = Destination(chunk.offset);
         ForEachChannel(chunk, [&](std::int64_t channel, std::int64_t column,
                                   std::int64_t columns) HWY_ATTR {
-          ApplySegment<A>(x_ + chunk.offset + column,
-                          dy_ + chunk.offset + column, OfChannel(channel),
-                          static_cast<std::size_t>(columns), options_.ahead,
-                          apart_, to + column);
+          ApplyChannel<A>(chunk.offset + column, OfChannel(channel), columns,
+                          to + column);
         });
         Deliver(chunk.offset, chunk.columns);
       }
     }
   }
 
+  // A segment of a channel's columns.
+  template <class A>
+  HWY_INLINE void ApplyChannel(std::int64_t at, const CoefficientsAt& c,
+                               std::int64_t columns, Bits* to) {
+    const auto size = static_cast<std::size_t>(columns);
+    std::size_t done = 0;
+    if constexpr (kHasIntervals<A>) {
+      if (has_intervals_ && columns >= kIntervalSegment) {
+        intervals_.Set<A>(c, 1);
+        done = ApplyIntervals<A, false, 1>(x_ + at, dy_ + at, c, intervals_, 0,
+                                           size, 0, options_.ahead, to);
+      }
+    }
+    ApplySegment<A>(x_ + at, dy_ + at, c, done, size, options_.ahead, apart_,
+                    to);
+  }
+
   // From how many columns a channel on it is applied by itself.
+  template <bool kMayBeNan>
   std::int64_t SegmentColumns(const Box& box) const {
-    const bool directly = CanStreamDirectly();
+    const bool directly = CanStreamDirectly<kMayBeNan>();
     if (box.rows < kAppliedRows || !MayTile(box, directly)) {
       return kSegmentColumns;
     }
@@ -138,9 +161,20 @@ class BoxApplier {
         sizeof(Bits));
   }
 
-  // Whether elements lie where whole lines begin.
+  // How many elements on the next line begins.
+  std::size_t UpToLine(std::int64_t offset) const {
+    constexpr std::int64_t kLine = kLineBytes / sizeof(Bits);
+    return static_cast<std::size_t>((kLine - PastLine(offset)) % kLine);
+  }
+
+  // Whether elements lie where whole lines begin, and results fill lines at
+  // once.
+  template <bool kMayBeNan>
   bool CanStreamDirectly() const {
-    return options_.streams && sizeof(Bits) >= 4 &&
+    constexpr bool kMayHaveIntervals =
+        kHasIntervals<Loop<kFormula, kDtype, true, kMayBeNan>>;
+    return options_.streams &&
+           (sizeof(Bits) >= 4 || (kMayHaveIntervals && has_intervals_)) &&
            reinterpret_cast<std::uintptr_t>(out_) % sizeof(Bits) == 0;
   }
 
@@ -150,12 +184,30 @@ class BoxApplier {
       const std::int64_t at = box.offset + row * box.row_stride;
       ForEachChannel(box, [&](std::int64_t channel, std::int64_t column,
                               std::int64_t columns) HWY_ATTR {
-        ApplyRows<A, true, 1>(x_ + at + column, dy_ + at + column,
-                              OfChannel(channel),
-                              static_cast<std::size_t>(columns), 0,
-                              options_.ahead, apart_, out_ + at + column);
+        const CoefficientsAt c = OfChannel(channel);
+        if constexpr (kHasIntervals<A>) intervals_.Set<A>(c, 1);
+        StreamRows<A, 1>(at + column, c, columns, 0, options_.ahead);
       });
     }
+  }
+
+  // Columns of rows from `at` on. REQUIRES: intervals_ are those of c.
+  template <class A, std::int64_t kRows>
+  HWY_INLINE void StreamRows(std::int64_t at, const CoefficientsAt& c,
+                             std::int64_t columns, std::int64_t stride,
+                             std::int64_t ahead) {
+    const Bits* const x = x_ + at;
+    const Bits* const dy = dy_ + at;
+    Bits* const out = out_ + at;
+    const auto size = static_cast<std::size_t>(columns);
+    std::size_t done = 0;
+    if constexpr (kHasIntervals<A>) {
+      const std::size_t begin = std::min(size, UpToLine(at));
+      ApplyRows<A, false, kRows>(x, dy, c, 0, begin, stride, 0, apart_, out);
+      done = ApplyIntervals<A, true, kRows>(x, dy, c, intervals_, begin, size,
+                                            stride, ahead, out);
+    }
+    ApplyRows<A, true, kRows>(x, dy, c, done, size, stride, ahead, apart_, out);
   }
 
   // Columns in lanes: each has its own coefficients.
@@ -165,7 +217,13 @@ class BoxApplier {
     const CoefficientsAt c = OfColumns(box);
     const auto columns = static_cast<std::size_t>(box.columns);
     // Long rows have many whole lines.
-    const bool directly = box.columns >= kStreamedRow && CanStreamDirectly();
+    const bool directly =
+        box.columns >= kStreamedRow && CanStreamDirectly<kMayBeNan>();
+    if constexpr (kHasIntervals<A>) {
+      has_set_intervals_ =
+          directly || (has_intervals_ && box.rows >= kIntervalRows);
+      if (has_set_intervals_) intervals_.Set<A>(c, columns);
+    }
     std::int64_t row = 0;
     if (MayTile(box, directly)) {
       for (; row + kAppliedRows <= box.rows; row += kAppliedRows) {
@@ -178,10 +236,28 @@ class BoxApplier {
         continue;
       }
       const std::int64_t at = box.offset + row * box.row_stride;
-      ApplySegment<A>(x_ + at, dy_ + at, c, columns, options_.ahead, apart_,
-                      Destination(at));
+      Bits* const to = Destination(at);
+      const std::size_t done =
+          ApplyBlocks<A, 1>(at, c, columns, 0, options_.ahead, to);
+      ApplySegment<A>(x_ + at, dy_ + at, c, done, columns, options_.ahead,
+                      apart_, to);
       Deliver(at, box.columns);
     }
+  }
+
+  // Columns of rows from `at` on, as far as there are whole blocks and the
+  // numbers of c are set; returns how far.
+  template <class A, std::int64_t kRows>
+  HWY_INLINE std::size_t ApplyBlocks(std::int64_t at, const CoefficientsAt& c,
+                                     std::size_t columns, std::int64_t stride,
+                                     std::int64_t ahead, Bits* to) {
+    if constexpr (kHasIntervals<A>) {
+      if (has_set_intervals_) {
+        return ApplyIntervals<A, false, kRows>(x_ + at, dy_ + at, c, intervals_,
+                                               0, columns, stride, ahead, to);
+      }
+    }
+    return 0;
   }
 
   template <class A, std::int64_t kRows>
@@ -196,12 +272,12 @@ class BoxApplier {
             ? std::max(options_.ahead, 2 * kRows * box.row_stride)
             : options_.ahead;
     if (directly) {
-      ApplyRows<A, true, kRows>(x_ + at, dy_ + at, c, columns, box.row_stride,
-                                ahead, apart_, out_ + at);
-    } else {
-      ApplyRows<A, false, kRows>(x_ + at, dy_ + at, c, columns, box.row_stride,
-                                 ahead, apart_, out_ + at);
+      return StreamRows<A, kRows>(at, c, box.columns, box.row_stride, ahead);
     }
+    const std::size_t done =
+        ApplyBlocks<A, kRows>(at, c, columns, box.row_stride, ahead, out_ + at);
+    ApplyRows<A, false, kRows>(x_ + at, dy_ + at, c, done, columns,
+                               box.row_stride, ahead, apart_, out_ + at);
   }
 
   // Rows of a tile that are streamed must all begin alike within a line.
@@ -283,6 +359,9 @@ class BoxApplier {
   ApplyOptions options_;
   Bits* out_;
   bool apart_;
+  const bool has_intervals_ = CanRoundFloats<kDtype>();
+  bool has_set_intervals_ = false;  // of the columns at work
+  IntervalNumbers intervals_;
   alignas(kLineBytes) std::byte buffer_[kChunk * sizeof(Bits) + kLineBytes];
   double repeated_[kCoefficients][kCoefficientColumns + kMaxLanes];
 };

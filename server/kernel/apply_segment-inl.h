@@ -185,19 +185,19 @@ HWY_INLINE void ApplyPair(const BitsOf<A::kDtype>* x,
   }
 }
 
-// Elements [0, size) of kRows rows, as far as there are pairs of vectors;
+// Elements [begin, size) of kRows rows, as far as there are pairs of vectors;
 // returns how far. Coefficients are loaded once: a channel's for all of it, a
 // column's for all rows.
 template <class A, bool kStreams, std::size_t kRows>
 HWY_INLINE std::size_t ApplyPairs(const BitsOf<A::kDtype>* x,
                                   const BitsOf<A::kDtype>* dy,
-                                  const CoefficientsAt& from, std::size_t size,
-                                  std::int64_t stride, std::int64_t ahead,
-                                  BitsOf<A::kDtype>* out) {
+                                  const CoefficientsAt& from, std::size_t begin,
+                                  std::size_t size, std::int64_t stride,
+                                  std::int64_t ahead, BitsOf<A::kDtype>* out) {
   const OwnCoefficients<A> own(from);
   const CoefficientsAt& c = own.at();
   const std::size_t lanes = LaneCount();
-  std::size_t i = 0;
+  std::size_t i = begin;
   for (; i + 2 * lanes <= size; i += 2 * lanes) {
     const std::size_t j = i + lanes;
     ApplyPair<A, kStreams, kRows>(
@@ -240,37 +240,19 @@ HWY_INLINE void ApplyRest(const BitsOf<A::kDtype>* x,
   }
 }
 
-// Elements [0, size) of a row; column j has the coefficients c[j] if per lane.
-// Coefficients can be read up to a vector behind the last column. `out` is
-// apart from x and dy, or the same element by element; `apart` says which.
+// Elements [begin, size) of a row; column j has the coefficients c[j] if per
+// lane. Coefficients can be read up to a vector behind the last column. `out`
+// is apart from x and dy, or the same element by element; `apart` says which.
 // Prefetches the elements that lie `ahead` of these.
 template <class A>
 HWY_INLINE void ApplySegment(const BitsOf<A::kDtype>* x,
                              const BitsOf<A::kDtype>* dy,
-                             const CoefficientsAt& c, std::size_t size,
-                             std::int64_t ahead, bool apart,
+                             const CoefficientsAt& c, std::size_t begin,
+                             std::size_t size, std::int64_t ahead, bool apart,
                              BitsOf<A::kDtype>* out) {
-  const std::size_t j = ApplyPairs<A, false, 1>(x, dy, c, size, 0, ahead, out);
-  ApplyRest<A>(x, dy, c, j, size, apart, out);
-}
-
-// The coefficients of the columns from `column` on.
-template <class A>
-HWY_INLINE CoefficientsAt From(CoefficientsAt c, std::size_t column) {
-  if constexpr (A::kPerLane) {
-    c.gain += column;
-    if constexpr (A::kReadsX) {
-      c.mean += column;
-      c.mean_lo += column;
-    }
-    if constexpr (A::kIsForward) c.beta += column;
-    if constexpr (A::kIsBackward) {
-      c.mean_dy += column;
-      c.mean_dy_lo += column;
-      c.k += column;
-    }
-  }
-  return c;
+  const std::size_t done =
+      ApplyPairs<A, false, 1>(x, dy, c, begin, size, 0, ahead, out);
+  ApplyRest<A>(x, dy, c, done, size, apart, out);
 }
 
 // The same of kRows rows that lie `stride` apart. Stores past the caches as far
@@ -279,23 +261,21 @@ HWY_INLINE CoefficientsAt From(CoefficientsAt c, std::size_t column) {
 template <class A, bool kStreams, std::size_t kRows>
 HWY_INLINE void ApplyRows(const BitsOf<A::kDtype>* x,
                           const BitsOf<A::kDtype>* dy, const CoefficientsAt& c,
-                          std::size_t size, std::int64_t stride,
-                          std::int64_t ahead, bool apart,
+                          std::size_t begin, std::size_t size,
+                          std::int64_t stride, std::int64_t ahead, bool apart,
                           BitsOf<A::kDtype>* out) {
   const std::size_t step = 2 * LaneCount();
-  std::size_t head = 0;
+  std::size_t head = begin;
   if constexpr (kStreams) {
     const std::size_t past =
-        reinterpret_cast<std::uintptr_t>(out) / sizeof(*out) % step;
-    head = std::min(size, (step - past) % step);
+        reinterpret_cast<std::uintptr_t>(out + begin) / sizeof(*out) % step;
+    head = std::min(size, begin + (step - past) % step);
   }
-  const CoefficientsAt behind = From<A>(c, head);
-  const std::size_t done = ApplyPairs<A, kStreams, kRows>(
-      x + head, dy + head, behind, size - head, stride, ahead, out + head);
+  const std::size_t done =
+      ApplyPairs<A, kStreams, kRows>(x, dy, c, head, size, stride, ahead, out);
   for (std::size_t row = 0; row < kRows; ++row) {
-    if (head > 0) ApplySegment<A>(x, dy, c, head, 0, apart, out);
-    ApplyRest<A>(x + head, dy + head, behind, done, size - head, apart,
-                 out + head);
+    if (head > begin) ApplySegment<A>(x, dy, c, begin, head, 0, apart, out);
+    ApplyRest<A>(x, dy, c, done, size, apart, out);
     x += stride;
     dy += stride;
     out += stride;

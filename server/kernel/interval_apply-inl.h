@@ -1,0 +1,155 @@
+// The apply passes of 16-bit tensors by intervals (result_interval-inl.h), a
+// block of 32 elements at a time.
+#if defined(BATCHNORMD_SERVER_KERNEL_INTERVAL_APPLY_INL_H_) == \
+    defined(HWY_TARGET_TOGGLE)
+#ifdef BATCHNORMD_SERVER_KERNEL_INTERVAL_APPLY_INL_H_
+#undef BATCHNORMD_SERVER_KERNEL_INTERVAL_APPLY_INL_H_
+#else
+#define BATCHNORMD_SERVER_KERNEL_INTERVAL_APPLY_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "server/kernel/apply_segment-inl.h"
+#include "server/kernel/lanes-inl.h"
+#include "server/kernel/result_interval-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace batchnorm::kernel::HWY_NAMESPACE {
+
+// Whether a loop's results may come from intervals.
+template <class A>
+inline constexpr bool kHasIntervals =
+    BN_HAS_INTERVALS && sizeof(BitsOf<A::kDtype>) == 2 && A::kReadsX &&
+    !A::kMayBeNan;
+
+#if BN_HAS_INTERVALS
+
+// A block of floats rounded to 16 bits, nearest even. Those of bfloat16 that
+// are subnormal become zeros.
+template <Dtype kDtype>
+HWY_INLINE __m512i RoundFloats(WideFloats first, WideFloats second) {
+  if constexpr (kDtype == Dtype::kF16) {
+    constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+    const __m256i a = _mm512_cvtps_ph(first.raw, kNearest);
+    const __m256i b = _mm512_cvtps_ph(second.raw, kNearest);
+    return _mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1);
+  }
+  __m512i rounded;
+  asm("vcvtne2ps2bf16 %2, %1, %0"
+      : "=v"(rounded)
+      : "v"(second.raw), "v"(first.raw));
+  return rounded;
+}
+
+// Whether this machine has the conversion of RoundFloats.
+template <Dtype kDtype>
+bool CanRoundFloats() {
+  if constexpr (kDtype == Dtype::kBF16) {
+    static const bool can = __builtin_cpu_supports("avx512bf16") != 0;
+    return can;
+  }
+  return kDtype == Dtype::kF16;
+}
+
+// Columns `at` and on of a row, by doubles.
+template <class A>
+HWY_NOINLINE void ApplyDoubtful(const std::uint16_t* x, const std::uint16_t* dy,
+                                const CoefficientsAt& c, std::size_t at,
+                                std::uint16_t* out) {
+  ApplyPairs<A, false, 1>(x, dy, c, at, at + kIntervalBlock, 0, 0, out);
+}
+
+// Columns `at` and on of kRows rows, which have these numbers. Stored at the
+// end, as in ApplyPair; past the caches if kStreams, which needs whole lines.
+template <class A, bool kStreams, std::size_t kRows>
+HWY_INLINE void ApplyIntervalBlock(const std::uint16_t* x,
+                                   const std::uint16_t* dy,
+                                   const IntervalVectors<A>& first,
+                                   const IntervalVectors<A>& second,
+                                   const CoefficientsAt& c, std::size_t at,
+                                   std::int64_t stride, std::int64_t ahead,
+                                   std::uint16_t* out) {
+  __m512i results[kRows];
+  __mmask32 doubtful[kRows];
+  for (std::size_t row = 0; row < kRows; ++row) {
+    const auto* const x_row = x + at + static_cast<std::int64_t>(row) * stride;
+    const auto* const dy_row =
+        dy + at + static_cast<std::int64_t>(row) * stride;
+    PrefetchFar(x_row + ahead);
+    if constexpr (A::kReadsDy) PrefetchFar(dy_row + ahead);
+    const Ends ends0 = EndsOf<A>(x_row, dy_row, first);
+    const Ends ends1 =
+        EndsOf<A>(x_row + kFloatLanes, dy_row + kFloatLanes, second);
+    results[row] = RoundFloats<A::kDtype>(ends0.lo, ends1.lo);
+    doubtful[row] = _mm512_cmpneq_epi16_mask(
+        results[row], RoundFloats<A::kDtype>(ends0.hi, ends1.hi));
+  }
+  for (std::size_t row = 0; row < kRows; ++row) {
+    if (HWY_UNLIKELY(doubtful[row] != 0)) {
+      ApplyDoubtful<A>(x, dy, c, at, out);
+    } else if constexpr (kStreams) {
+      _mm512_stream_si512(reinterpret_cast<__m512i*>(out + at), results[row]);
+    } else {
+      _mm512_storeu_si512(out + at, results[row]);
+    }
+    x += stride;
+    dy += stride;
+    out += stride;
+  }
+}
+
+// Elements [begin, size) of kRows rows, as far as there are whole blocks;
+// returns how far.
+template <class A, bool kStreams, std::size_t kRows>
+HWY_INLINE std::size_t ApplyIntervals(
+    const std::uint16_t* x, const std::uint16_t* dy, const CoefficientsAt& c,
+    const IntervalNumbers& numbers, std::size_t begin, std::size_t size,
+    std::int64_t stride, std::int64_t ahead, std::uint16_t* out) {
+  std::size_t i = begin;
+  if constexpr (A::kPerLane) {
+    for (; i + kIntervalBlock <= size; i += kIntervalBlock) {
+      const IntervalVectors<A> first(numbers, i);
+      const IntervalVectors<A> second(numbers, i + kFloatLanes);
+      ApplyIntervalBlock<A, kStreams, kRows>(x, dy, first, second, c, i, stride,
+                                             ahead, out);
+    }
+  } else {
+    const IntervalVectors<A> all(numbers, 0);
+    for (; i + kIntervalBlock <= size; i += kIntervalBlock) {
+      ApplyIntervalBlock<A, kStreams, kRows>(x, dy, all, all, c, i, stride,
+                                             ahead, out);
+    }
+  }
+  return i;
+}
+
+#else  // never called
+
+template <Dtype kDtype>
+bool CanRoundFloats() {
+  return false;
+}
+
+struct IntervalNumbers {
+  template <class A>
+  void Set(const CoefficientsAt&, std::size_t) {}
+};
+
+template <class A, bool kStreams, std::size_t kRows>
+std::size_t ApplyIntervals(const std::uint16_t*, const std::uint16_t*,
+                           const CoefficientsAt&, const IntervalNumbers&,
+                           std::size_t begin, std::size_t, std::int64_t,
+                           std::int64_t, std::uint16_t*) {
+  return begin;
+}
+
+#endif  // BN_HAS_INTERVALS
+
+}  // namespace batchnorm::kernel::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // BATCHNORMD_SERVER_KERNEL_INTERVAL_APPLY_INL_H_

@@ -45,23 +45,24 @@ Dyadic Dyadic::FromDouble(double value) {
 
 Dyadic Dyadic::PowerOfTwo(int exponent) { return Scaled(false, 1, exponent); }
 
-Dyadic Dyadic::FromLimbs(bool negative, int low, std::vector<Limb> limbs) {
-  while (!limbs.empty() && limbs.back() == 0) limbs.pop_back();
-  const auto first = std::find_if(limbs.begin(), limbs.end(),
-                                  [](Limb limb) { return limb != 0; });
-  low += static_cast<int>(first - limbs.begin());
-  limbs.erase(limbs.begin(), first);
+Dyadic Dyadic::FromLimbs(bool negative, int low, LimbList limbs) {
+  const std::span<const Limb> all = limbs.limbs();
+  std::size_t begin = 0;
+  std::size_t end = all.size();
+  while (end > 0 && all[end - 1] == 0) --end;
   Dyadic result;
-  if (limbs.empty()) return result;
+  if (end == 0) return result;
+  while (all[begin] == 0) ++begin;
+  limbs.Keep(begin, end);
   result.negative_ = negative;
-  result.low_ = low;
+  result.low_ = low + static_cast<int>(begin);
   result.limbs_ = std::move(limbs);
   return result;
 }
 
 int Dyadic::FloorLog2() const {
   assert(!is_zero());
-  return kLimbBits * (end() - 1) + BitWidth(limbs_.back()) - 1;
+  return kLimbBits * (end() - 1) + BitWidth(LimbAt(end() - 1)) - 1;
 }
 
 double Dyadic::LeadingBits() const {
@@ -70,9 +71,9 @@ double Dyadic::LeadingBits() const {
 
 unsigned __int128 Dyadic::LeadingInteger() const {
   assert(!is_zero());
-  const int shift = kLimbBits - BitWidth(limbs_.back());
+  const int shift = kLimbBits - BitWidth(LimbAt(end() - 1));
   const DoubleLimb head =
-      DoubleLimb{limbs_.back()} << kLimbBits | LimbAt(end() - 2);
+      DoubleLimb{LimbAt(end() - 1)} << kLimbBits | LimbAt(end() - 2);
   if (shift == 0) return head;
   return head << shift | LimbAt(end() - 3) >> (kLimbBits - shift);
 }
@@ -92,15 +93,18 @@ Dyadic operator+(const Dyadic& a, const Dyadic& b) {
 Dyadic operator-(const Dyadic& a, const Dyadic& b) { return a + -b; }
 
 Dyadic operator*(const Dyadic& a, const Dyadic& b) {
-  std::vector<Limb> product(a.limbs_.size() + b.limbs_.size());
-  for (std::size_t i = 0; i < a.limbs_.size(); ++i) {
+  const std::span<const Limb> left = a.limbs();
+  const std::span<const Limb> right = b.limbs();
+  LimbList product(left.size() + right.size());
+  const std::span<Limb> limbs = product.limbs();
+  for (std::size_t i = 0; i < left.size(); ++i) {
     DoubleLimb carry = 0;
-    for (std::size_t j = 0; j < b.limbs_.size(); ++j) {
-      carry += DoubleLimb{a.limbs_[i]} * b.limbs_[j] + product[i + j];
-      product[i + j] = static_cast<Limb>(carry);
+    for (std::size_t j = 0; j < right.size(); ++j) {
+      carry += DoubleLimb{left[i]} * right[j] + limbs[i + j];
+      limbs[i + j] = static_cast<Limb>(carry);
       carry >>= kLimbBits;
     }
-    product[i + b.limbs_.size()] = static_cast<Limb>(carry);
+    limbs[i + right.size()] = static_cast<Limb>(carry);
   }
   return Dyadic::FromLimbs(a.negative_ != b.negative_, a.low_ + b.low_,
                            std::move(product));
@@ -117,7 +121,7 @@ Dyadic Dyadic::AddMagnitudes(const Dyadic& a, const Dyadic& b) {
   if (b.is_zero()) return a;
   const int low = std::min(a.low_, b.low_);
   const int end = std::max(a.end(), b.end()) + 1;
-  std::vector<Limb> sum(static_cast<std::size_t>(end - low));
+  LimbList sum(static_cast<std::size_t>(end - low));
   DoubleLimb carry = 0;
   for (int i = low; i < end; ++i) {
     carry += DoubleLimb{a.LimbAt(i)} + b.LimbAt(i);
@@ -130,7 +134,7 @@ Dyadic Dyadic::AddMagnitudes(const Dyadic& a, const Dyadic& b) {
 Dyadic Dyadic::SubtractMagnitudes(const Dyadic& a, const Dyadic& b) {
   if (b.is_zero()) return a;
   const int low = std::min(a.low_, b.low_);
-  std::vector<Limb> difference(static_cast<std::size_t>(a.end() - low));
+  LimbList difference(static_cast<std::size_t>(a.end() - low));
   Limb borrow = 0;
   for (int i = low; i < a.end(); ++i) {
     const DoubleLimb step =

@@ -8,13 +8,15 @@
 #define BATCHNORMD_SERVER_KERNEL_DYADIC_H_
 
 #include <cstdint>
-#include <vector>
+#include <span>
+
+#include "server/kernel/limb_list.h"
 
 namespace batchnorm::kernel {
 
 class Dyadic {
  public:
-  using Limb = std::uint64_t;
+  using Limb = LimbList::Limb;
 
   Dyadic() = default;  // 0
 
@@ -24,7 +26,7 @@ class Dyadic {
   static Dyadic FromDouble(double value);
   static Dyadic PowerOfTwo(int exponent);
   // The sum of limbs[i] * 2^(64 * (low + i)), negated if `negative`.
-  static Dyadic FromLimbs(bool negative, int low, std::vector<Limb> limbs);
+  static Dyadic FromLimbs(bool negative, int low, LimbList limbs);
 
   bool is_zero() const { return limbs_.empty(); }
   bool is_negative() const { return negative_; }
@@ -32,7 +34,7 @@ class Dyadic {
   // The canonical limbs of the magnitude, as in FromLimbs: neither the first
   // nor the last is 0, and 0 has none.
   int low() const { return low_; }
-  const std::vector<Limb>& limbs() const { return limbs_; }
+  std::span<const Limb> limbs() const { return limbs_.limbs(); }
 
   // floor(log2(|value|)). REQUIRES: not zero.
   int FloorLog2() const;
@@ -60,7 +62,7 @@ class Dyadic {
 
   bool negative_ = false;
   int low_ = 0;
-  std::vector<Limb> limbs_;  // least significant first
+  LimbList limbs_;  // least significant first
 };
 
 // Negative, 0 or positive as |a| < |b|, |a| = |b|, |a| > |b|.

@@ -4,6 +4,7 @@
 #include <cassert>
 #include <cmath>
 #include <limits>
+#include <span>
 #include <utility>
 
 #include "server/kernel/rounding.h"
@@ -15,6 +16,15 @@ using ProductBits = unsigned __int128;
 
 constexpr int RoundDown(int exponent, int multiple) {
   return exponent - ((exponent % multiple) + multiple) % multiple;
+}
+
+// Of an integer in two's complement.
+void Negate(std::span<Dyadic::Limb> limbs) {
+  bool carries = true;
+  for (Dyadic::Limb& limb : limbs) {
+    limb = ~limb + (carries ? 1 : 0);
+    carries = carries && limb == 0;
+  }
 }
 
 }  // namespace
@@ -86,25 +96,23 @@ bool ExactSum::SeemsLongerThan(int bits) const {
 
 Dyadic ExactSum::Value() const {
   assert(is_finite());
-  ExactSum canonical = *this;
-  canonical.Carry();
-  std::vector<std::int64_t>& digits = canonical.digits_;
-  if (digits.empty()) return Dyadic();
-  const bool negative = digits.back() < 0;
-  if (negative) {
-    for (std::int64_t& digit : digits) digit = -digit;
-    canonical.Carry();
-  }
-  // Limbs hold two digits; an odd low_ begins in the middle of one.
-  const int low_digit = canonical.low_ / kDigitBits;
-  const int low_limb = low_digit >> 1;
-  std::vector<Dyadic::Limb> limbs(digits.size() / 2 + 1);
-  for (std::size_t i = 0; i < digits.size(); ++i) {
-    const std::size_t at = i + static_cast<std::size_t>(low_digit & 1);
-    limbs[at / 2] |= static_cast<Dyadic::Limb>(digits[i])
+  // Limbs hold two digits; an odd low_ begins in the middle of one. What is
+  // carried out of the last digit is the sign, in two's complement.
+  const int low_digit = low_ / kDigitBits;
+  const auto before = static_cast<std::size_t>(low_digit & 1);
+  LimbList list(digits_.size() / 2 + 2);
+  const std::span<Dyadic::Limb> limbs = list.limbs();
+  std::int64_t carry = 0;
+  for (std::size_t at = before; at < 2 * limbs.size(); ++at) {
+    const std::size_t i = at - before;
+    if (i < digits_.size()) carry += digits_[i];
+    limbs[at / 2] |= (static_cast<Dyadic::Limb>(carry) & kDigitMask)
                      << (at % 2 * kDigitBits);
+    carry >>= kDigitBits;
   }
-  return Dyadic::FromLimbs(negative, low_limb, std::move(limbs));
+  const bool negative = carry < 0;
+  if (negative) Negate(limbs);
+  return Dyadic::FromLimbs(negative, low_digit >> 1, std::move(list));
 }
 
 double ExactSum::ToDouble() const {

@@ -6,13 +6,14 @@ namespace batchnorm::kernel {
 
 Moments::Moments(const ForwardSums& sums, std::int64_t channel)
     : n(Dyadic::FromInteger(sums.count(channel))),
+      n2(n * n),
       S(sums.sum(channel).Value()),
       M(n * sums.sum_of_squares(channel).Value() - S * S) {
   assert(!M.is_negative());
 }
 
 Dyadic Moments::SquaredStd(double eps) const {
-  return M + n * n * Dyadic::FromDouble(eps);
+  return M + n2 * Dyadic::FromDouble(eps);
 }
 
 bool IsFinite(const ForwardSums& sums, std::int64_t channel) {

@@ -20,8 +20,9 @@ struct Moments {
   Dyadic SquaredStd(double eps) const;
 
   Dyadic n;
-  Dyadic S;  // sum(x)
-  Dyadic M;  // n*Q - S^2 = n^2 var, at least 0
+  Dyadic n2;  // n^2
+  Dyadic S;   // sum(x)
+  Dyadic M;   // n*Q - S^2 = n^2 var, at least 0
 };
 
 // Whether the channel holds neither NaN nor Inf. (Then Q is finite too.)

@@ -66,12 +66,12 @@ HWY_INLINE int SlicesFor(const ValueRange& range, int first_unit) {
 }
 
 // Adds what accumulators gained, `slices` of them in memory, the first of unit
-// `first_unit`.
+// `first_unit`. The least first: a sum grows at its end.
 HWY_INLINE void AddSlices(const double (*accumulators)[kMaxLanes], int slices,
                           int first_unit, ExactSum* sum) {
   const DoubleTag d;
   const int step = SliceStep();
-  for (int k = 0; k < slices; ++k) {
+  for (int k = slices; k-- > 0;) {
     const int unit = first_unit - k * step;
     const auto start = hn::Set(d, MiddleOf(unit));
     sum->AddScaled(GainedUnits(hn::Load(d, accumulators[k]), start), unit);

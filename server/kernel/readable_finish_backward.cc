@@ -52,7 +52,7 @@ void FinishSlopes(const Dyadic& N, const Moments& m, double eps,
         degenerate == Degenerate::kUnitCorrection ? 0.0 : kNan;
     return;
   }
-  const int scale = InverseStdScale(m.n * m.n, V);
+  const int scale = InverseStdScale(m.n2, V);
   result.dgamma = RoundOverRoot(N, ranks * ranks * V);
   result.k = RoundQuotient(N * Dyadic::PowerOfTwo(-scale), V);
 }

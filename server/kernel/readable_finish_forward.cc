@@ -43,8 +43,8 @@ ChannelStatistics Finish(const Moments& m, double eps, Degenerate degenerate) {
   result.mean = RoundQuotient(m.S, m.n);
   const Dyadic rest = m.S - m.n * Dyadic::FromDouble(result.mean);
   result.mean_lo = RoundQuotient(rest, m.n);
-  result.var = RoundQuotient(m.M, m.n * m.n);
-  result.inv_std = RoundInverseStd(m.n * m.n, m.SquaredStd(eps), degenerate);
+  result.var = RoundQuotient(m.M, m.n2);
+  result.inv_std = RoundInverseStd(m.n2, m.SquaredStd(eps), degenerate);
   const int scale = result.inv_std.scale;
   result.scaled_mean_lo =
       scale == 0 ? result.mean_lo

@@ -147,13 +147,13 @@ std::optional<ExactSum> SumReader::ReadFinite(bool negative) {
   if (!low || !size || *size == 0 || *low + *size > kMostLimbs) {
     return std::nullopt;
   }
-  std::vector<Dyadic::Limb> limbs;
+  LimbList limbs(*size);
   for (std::uint64_t i = 0; i < *size; ++i) {
     const auto limb = ReadInteger(kLimbBytes);
     if (!limb) return std::nullopt;
-    limbs.push_back(*limb);
+    limbs[i] = *limb;
   }
-  if (limbs.front() == 0 || limbs.back() == 0) return std::nullopt;
+  if (limbs[0] == 0 || limbs[*size - 1] == 0) return std::nullopt;
   return ExactSum::FromDyadic(Dyadic::FromLimbs(
       negative, static_cast<int>(*low) + kLowestLimb, std::move(limbs)));
 }

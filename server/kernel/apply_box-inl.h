@@ -87,7 +87,7 @@ class BoxApplier {
  private:
   template <bool kMayBeNan>
   HWY_INLINE void ApplyBox(const Box& box) {
-    if (box.inner >= SegmentColumns<kMayBeNan>(box)) {
+    if (box.inner >= SegmentColumns(box)) {
       return ApplySegments<kMayBeNan>(box);
     }
     const std::int64_t fold = FoldFor(box, kCoefficientColumns);
@@ -109,7 +109,7 @@ class BoxApplier {
   template <bool kMayBeNan>
   HWY_INLINE void ApplySegments(const Box& box) {
     using A = Loop<kFormula, kDtype, false, kMayBeNan>;
-    if (box.inner >= kStreamedSegment && CanStreamDirectly<kMayBeNan>()) {
+    if (box.inner >= kStreamedSegment && CanStreamDirectly()) {
       return StreamSegments<A>(box);
     }
     for (std::int64_t row = 0; row < box.rows; ++row) {
@@ -145,9 +145,8 @@ class BoxApplier {
   }
 
   // From how many columns a channel on it is applied by itself.
-  template <bool kMayBeNan>
   std::int64_t SegmentColumns(const Box& box) const {
-    const bool directly = CanStreamDirectly<kMayBeNan>();
+    const bool directly = CanStreamDirectly();
     if (box.rows < kAppliedRows || !MayTile(box, directly)) {
       return kSegmentColumns;
     }
@@ -169,10 +168,9 @@ class BoxApplier {
 
   // Whether elements lie where whole lines begin, and results fill lines at
   // once.
-  template <bool kMayBeNan>
   bool CanStreamDirectly() const {
     constexpr bool kMayHaveIntervals =
-        kHasIntervals<Loop<kFormula, kDtype, true, kMayBeNan>>;
+        kHasIntervals<Loop<kFormula, kDtype, true, true>>;
     return options_.streams &&
            (sizeof(Bits) >= 4 || (kMayHaveIntervals && has_intervals_)) &&
            reinterpret_cast<std::uintptr_t>(out_) % sizeof(Bits) == 0;
@@ -217,8 +215,7 @@ class BoxApplier {
     const CoefficientsAt c = OfColumns(box);
     const auto columns = static_cast<std::size_t>(box.columns);
     // Long rows have many whole lines.
-    const bool directly =
-        box.columns >= kStreamedRow && CanStreamDirectly<kMayBeNan>();
+    const bool directly = box.columns >= kStreamedRow && CanStreamDirectly();
     if constexpr (kHasIntervals<A>) {
       has_set_intervals_ =
           directly || (has_intervals_ && box.rows >= kIntervalRows);

@@ -23,8 +23,7 @@ namespace batchnorm::kernel::HWY_NAMESPACE {
 // Whether a loop's results may come from intervals.
 template <class A>
 inline constexpr bool kHasIntervals =
-    BN_HAS_INTERVALS && sizeof(BitsOf<A::kDtype>) == 2 && A::kReadsX &&
-    !A::kMayBeNan;
+    BN_HAS_INTERVALS && sizeof(BitsOf<A::kDtype>) == 2 && A::kReadsX;
 
 #if BN_HAS_INTERVALS
 
@@ -43,6 +42,15 @@ HWY_INLINE __m512i RoundFloats(WideFloats first, WideFloats second) {
       : "=v"(rounded)
       : "v"(second.raw), "v"(first.raw));
   return rounded;
+}
+
+// Which of a block's results are NaN, of any pattern.
+template <Dtype kDtype>
+HWY_INLINE __mmask32 WhereNan(__m512i rounded) {
+  constexpr int kInfinity = kDtype == Dtype::kF16 ? 0x7c00 : 0x7f80;
+  const __m512i doubled = _mm512_add_epi16(rounded, rounded);  // without sign
+  return _mm512_cmpgt_epu16_mask(
+      doubled, _mm512_set1_epi16(static_cast<std::int16_t>(2 * kInfinity)));
 }
 
 // Whether this machine has the conversion of RoundFloats.
@@ -87,6 +95,9 @@ HWY_INLINE void ApplyIntervalBlock(const std::uint16_t* x,
     results[row] = RoundFloats<A::kDtype>(ends0.lo, ends1.lo);
     doubtful[row] = _mm512_cmpneq_epi16_mask(
         results[row], RoundFloats<A::kDtype>(ends0.hi, ends1.hi));
+    if constexpr (A::kMayBeNan) {
+      doubtful[row] |= WhereNan<A::kDtype>(results[row]);
+    }
   }
   for (std::size_t row = 0; row < kRows; ++row) {
     if (HWY_UNLIKELY(doubtful[row] != 0)) {

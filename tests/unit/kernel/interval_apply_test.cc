@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <random>
 #include <string>
 #include <tuple>
@@ -42,14 +43,15 @@ class IntervalApplyTest
     return dtype() == Dtype::kF16 ? NarrowToF16(v) : NarrowToBF16(v);
   }
 
-  // Finite elements: half of them ordinary, half of any magnitude.
-  Elements RandomElements(std::size_t size) {
+  // Half of them ordinary, half of any magnitude; finite, but where they may
+  // also be NaN and infinite.
+  Elements RandomElements(std::size_t size, bool may_be_nan) {
     Elements elements(size);
     for (std::uint16_t& element : elements) {
       element = Narrow(normal_(random_));
       while (random_() % 2 == 0) {
         const auto any = static_cast<std::uint16_t>(random_());
-        if (!std::isfinite(Widen(any))) continue;
+        if (!may_be_nan && !std::isfinite(Widen(any))) continue;
         element = any;
         break;
       }
@@ -81,7 +83,7 @@ class IntervalApplyTest
   // elements follow each other or alternate.
   void Check(Formula formula, const std::vector<Channel>& channels,
              std::int64_t rows, std::int64_t inner, bool streams,
-             std::size_t offset) {
+             std::size_t offset, bool may_be_nan = false) {
     const auto count = static_cast<std::int64_t>(channels.size());
     const std::int64_t columns = count * inner;
     const auto size = static_cast<std::size_t>(rows * columns);
@@ -100,15 +102,15 @@ class IntervalApplyTest
       c.mean_dy_lo[i] = channels[i].mean_dy * -0x1.45p-54;
       c.k[i] = channels[i].k;
     }
-    const Elements x = RandomElements(size);
-    const Elements dy = RandomElements(size);
+    const Elements x = RandomElements(size, may_be_nan);
+    const Elements dy = RandomElements(size, may_be_nan);
     Elements out(size + offset);
     ApplyBox(formula,
              {dtype(), reinterpret_cast<const std::byte*>(x.data()),
               reinterpret_cast<const std::byte*>(dy.data()),
               reinterpret_cast<std::byte*>(out.data() + offset)},
              Box{0, rows, columns, columns, inner, 0, 0}, c,
-             {.streams = streams, .may_be_nan = false, .ahead = 0});
+             {.streams = streams, .may_be_nan = may_be_nan, .ahead = 0});
     for (std::size_t i = 0; i < size; ++i) {
       const auto column = static_cast<std::int64_t>(i) % columns;
       const auto at = static_cast<std::size_t>(column / inner);
@@ -121,7 +123,7 @@ class IntervalApplyTest
             c.gain[at] * (((Widen(dy[i]) - c.mean_dy[at]) - c.mean_dy_lo[at]) -
                           centered * c.k[at]);
       }
-      ASSERT_EQ(out[i + offset], Narrow(exact))
+      ASSERT_EQ(out[i + offset], Narrow(Canonical(exact)))
           << "x " << Widen(x[i]) << " dy " << Widen(dy[i]) << " mean "
           << c.mean[at] << " gain " << c.gain[at] << " beta "
           << channels[at].beta << " mean_dy " << channels[at].mean_dy << " k "
@@ -172,6 +174,23 @@ TEST_P(IntervalApplyTest, WritesWhatDoublesSayWhereSomeLanesShareAChannel) {
       const auto inner = static_cast<std::int64_t>(2 + random_() % 50);
       ASSERT_NO_FATAL_FAILURE(
           Check(formula, channels, 9, inner, streams, random_() % 40));
+    }
+  }
+}
+
+TEST_P(IntervalApplyTest, WritesTheOneNanWhereElementsOrNumbersAreNotFinite) {
+  const double kNan = std::numeric_limits<double>::quiet_NaN();
+  const double kInfinity = std::numeric_limits<double>::infinity();
+  for (const auto formula : {Formula::kForward, Formula::kBackward}) {
+    for (int round = 0; round < 20; ++round) {
+      std::vector<Channel> channels(40);
+      for (Channel& channel : channels) channel = RandomChannel();
+      channels[3].mean = channels[5].gain = kNan;
+      channels[7].mean_dy = channels[7].beta = kInfinity;
+      const bool streams = round % 2 == 0;
+      const std::int64_t inner = round % 4 < 2 ? 600 : 1;
+      ASSERT_NO_FATAL_FAILURE(
+          Check(formula, channels, 20, inner, streams, random_() % 40, true));
     }
   }
 }

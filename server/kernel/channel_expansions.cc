@@ -133,10 +133,9 @@ void ExpandChannel(const ForwardSums& sums, std::size_t channel,
     return;
   }
   if (!IsFinite(sums, c)) return;
-  const ExactSum squares = sums.sum_of_squares(c);
-  if (squares.SeemsLongerThan(kProductBits)) return;
-  const Dyadic S = sums.sum(c).Value();
-  const Dyadic Q = squares.Value();
+  if (totals.ProductsSeemLongerThan(kProductBits)) return;
+  const Dyadic S = totals.SumValue();
+  const Dyadic Q = totals.ProductsValue();
   const int of_squares = LowestBit(Q, 0) >> 1;
   const int exponent = std::min(of_squares, LowestBit(S, of_squares));
   if (std::abs(exponent) > kMaxUnitExponent || !Fits(S, exponent, 2) ||
@@ -157,11 +156,10 @@ void ExpandChannel(const BackwardSums& sums, std::size_t channel,
     to.product_unit[entry] = PowerOfTwoDouble(totals.scale.product_unit());
     return;
   }
-  if (!sums.sum_dy(c).is_finite() || !sums.sum_dy_x(c).is_finite()) return;
-  const ExactSum products = sums.sum_dy_x(c);
-  if (products.SeemsLongerThan(kProductBits)) return;
-  const Dyadic D = sums.sum_dy(c).Value();
-  const Dyadic P = products.Value();
+  if (!totals.is_finite()) return;
+  if (totals.ProductsSeemLongerThan(kProductBits)) return;
+  const Dyadic D = totals.SumValue();
+  const Dyadic P = totals.ProductsValue();
   const int of_dy = LowestBit(D, 0);
   const int of_products = LowestBit(P, 0);
   if (std::abs(of_dy) > kMaxUnitExponent ||

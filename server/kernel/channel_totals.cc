@@ -91,6 +91,19 @@ ExactSum ChannelTotals::Products() const {
   return total;
 }
 
+Dyadic ChannelTotals::SumValue() const {
+  return HasSpilledSum() ? spill_->sum.Value() : Sum().Value();
+}
+
+Dyadic ChannelTotals::ProductsValue() const {
+  return HasSpilledProducts() ? spill_->products.Value() : Products().Value();
+}
+
+bool ChannelTotals::ProductsSeemLongerThan(int bits) const {
+  return HasSpilledProducts() ? spill_->products.SeemsLongerThan(bits)
+                              : Products().SeemsLongerThan(bits);
+}
+
 ChannelTotals::Spill& ChannelTotals::spill() {
   if (!spill_) spill_ = std::make_unique<Spill>();
   return *spill_;

@@ -87,6 +87,12 @@ class ChannelTotals : public ChannelIntegers {
 
   ExactSum Sum() const;
   ExactSum Products() const;
+  // The same, without a copy where all of it was spilled.
+  // REQUIRES: is_finite().
+  Dyadic SumValue() const;
+  Dyadic ProductsValue() const;
+  // As of ExactSum.
+  bool ProductsSeemLongerThan(int bits) const;
   // Whether all of it is in the integers.
   bool fits() const { return spill_ == nullptr; }
   // Neither NaN nor an infinity was added.
@@ -101,6 +107,10 @@ class ChannelTotals : public ChannelIntegers {
 
  private:
   void SpillIntegers();
+  bool HasSpilledSum() const { return spill_ != nullptr && sum == 0; }
+  bool HasSpilledProducts() const {
+    return spill_ != nullptr && top == 0 && rest == 0;
+  }
 
   void MergeOther(const ChannelTotals& part);
   // The part's integers, at the finer of the two units if they stay small, for

@@ -7,8 +7,8 @@ namespace batchnorm::kernel {
 Moments::Moments(const ForwardSums& sums, std::int64_t channel)
     : n(Dyadic::FromInteger(sums.count(channel))),
       n2(n * n),
-      S(sums.sum(channel).Value()),
-      M(n * sums.sum_of_squares(channel).Value() - S * S) {
+      S(sums.totals(channel).SumValue()),
+      M(n * sums.totals(channel).ProductsValue() - S * S) {
   assert(!M.is_negative());
 }
 

@@ -61,9 +61,10 @@ void FinishSlopes(const Dyadic& N, const Moments& m, double eps,
 ChannelGradients FinishMeans(const ExactSum& dy, std::int64_t count,
                              const Dyadic& ranks) {
   ChannelGradients result;
-  result.dbeta = dy.ToDouble();
-  result.mean_dy = result.dbeta;
-  if (!dy.is_finite()) return result;
+  if (!dy.is_finite()) {
+    result.dbeta = result.mean_dy = dy.ToDouble();
+    return result;
+  }
   const Dyadic n = Dyadic::FromInteger(count);
   const Dyadic D = dy.Value();
   result.dbeta = RoundQuotient(D, ranks);
@@ -82,13 +83,10 @@ ChannelGradients FinishChannel(const ForwardSums& forward,
   const Dyadic ranks = Dyadic::FromInteger(over_ranks);
   ChannelGradients result =
       FinishMeans(backward.sum_dy(c), forward.count(c), ranks);
-  if (!IsFinite(forward, c) || !backward.sum_dy(c).is_finite() ||
-      !backward.sum_dy_x(c).is_finite()) {
-    return result;
-  }
+  const ChannelTotals& totals = backward.totals(c);
+  if (!IsFinite(forward, c) || !totals.is_finite()) return result;
   const Moments m(forward, c);
-  const Dyadic P = backward.sum_dy_x(c).Value();
-  const Dyadic N = m.n * P - m.S * backward.sum_dy(c).Value();
+  const Dyadic N = m.n * totals.ProductsValue() - m.S * totals.SumValue();
   FinishSlopes(N, m, eps, degenerate, ranks, result);
   return result;
 }

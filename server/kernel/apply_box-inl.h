@@ -87,9 +87,7 @@ class BoxApplier {
  private:
   template <bool kMayBeNan>
   HWY_INLINE void ApplyBox(const Box& box) {
-    if (box.inner >= SegmentColumns(box)) {
-      return ApplySegments<kMayBeNan>(box);
-    }
+    if (box.inner >= SegmentColumns(box)) return ApplySegments<kMayBeNan>(box);
     const std::int64_t fold = FoldFor(box, kCoefficientColumns);
     ForEachFolded(box, fold, [&](const Box& part) HWY_ATTR {
       // The second and later parts of a row begin where a line does.
@@ -169,10 +167,7 @@ class BoxApplier {
   // Whether elements lie where whole lines begin, and results fill lines at
   // once.
   bool CanStreamDirectly() const {
-    constexpr bool kMayHaveIntervals =
-        kHasIntervals<Loop<kFormula, kDtype, true, true>>;
-    return options_.streams &&
-           (sizeof(Bits) >= 4 || (kMayHaveIntervals && has_intervals_)) &&
+    return options_.streams && (sizeof(Bits) >= 4 || has_intervals_) &&
            reinterpret_cast<std::uintptr_t>(out_) % sizeof(Bits) == 0;
   }
 
@@ -356,7 +351,9 @@ class BoxApplier {
   ApplyOptions options_;
   Bits* out_;
   bool apart_;
-  const bool has_intervals_ = CanRoundFloats<kDtype>();
+  const bool has_intervals_ =
+      kHasIntervals<Loop<kFormula, kDtype, true, true>> &&
+      CanRoundFloats<kDtype>();
   bool has_set_intervals_ = false;  // of the columns at work
   IntervalNumbers intervals_;
   alignas(kLineBytes) std::byte buffer_[kChunk * sizeof(Bits) + kLineBytes];

@@ -4,7 +4,6 @@
 
 #include <cmath>
 #include <cstdint>
-#include <string>
 #include <tuple>
 #include <vector>
 
@@ -73,17 +72,11 @@ TEST_P(CertifiedDataTest, OfAnyMagnitudeAreIntegers) {
   }
 }
 
-std::string NameOfParam(
-    const testing::TestParamInfo<std::tuple<std::int64_t, Dtype>>& info) {
-  return std::string(hwy::TargetName(std::get<0>(info.param))) + "_" +
-         NameOf(std::get<1>(info.param));
-}
-
 INSTANTIATE_TEST_SUITE_P(
     Targets, CertifiedDataTest,
     testing::Combine(testing::ValuesIn(hwy::SupportedAndGeneratedTargets()),
                      testing::ValuesIn(kDtypes)),
-    NameOfParam);
+    NameOfTargetAndDtype);
 
 }  // namespace
 }  // namespace batchnorm::kernel

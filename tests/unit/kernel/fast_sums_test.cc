@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <string>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -215,17 +214,11 @@ TEST_P(FastSumsTest, AreTheReadableSumsWhereSlicesAreAsFullAsTheyGet) {
   }
 }
 
-std::string NameOfParam(
-    const testing::TestParamInfo<std::tuple<std::int64_t, Dtype>>& info) {
-  return std::string(hwy::TargetName(std::get<0>(info.param))) + "_" +
-         NameOf(std::get<1>(info.param));
-}
-
 INSTANTIATE_TEST_SUITE_P(
     Targets, FastSumsTest,
     testing::Combine(testing::ValuesIn(hwy::SupportedAndGeneratedTargets()),
                      testing::ValuesIn(kDtypes)),
-    NameOfParam);
+    NameOfTargetAndDtype);
 
 // Totals are drained before they overflow: 2^22 values, as large as a
 // certificate allows, of one sign.

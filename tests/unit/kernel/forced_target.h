@@ -2,9 +2,14 @@
 #ifndef BATCHNORMD_TESTS_UNIT_KERNEL_FORCED_TARGET_H_
 #define BATCHNORMD_TESTS_UNIT_KERNEL_FORCED_TARGET_H_
 
+#include <gtest/gtest.h>
 #include <hwy/targets.h>
 
 #include <cstdint>
+#include <string>
+#include <tuple>
+
+#include "tests/unit/kernel/test_tensor.h"
 
 namespace batchnorm::kernel {
 
@@ -22,6 +27,13 @@ class ForcedTarget {
     hwy::GetChosenTarget().Update(hwy::SupportedTargets());
   }
 };
+
+// Of a test that runs for each target and dtype.
+inline std::string NameOfTargetAndDtype(
+    const testing::TestParamInfo<std::tuple<std::int64_t, Dtype>>& info) {
+  return std::string(hwy::TargetName(std::get<0>(info.param))) + "_" +
+         NameOf(std::get<1>(info.param));
+}
 
 }  // namespace batchnorm::kernel
 

@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <limits>
 #include <random>
-#include <string>
 #include <tuple>
 #include <vector>
 
@@ -230,17 +229,11 @@ TEST_P(IntervalApplyTest, WritesWhatDoublesSayAtTheEdges) {
   }
 }
 
-std::string NameOfParam(
-    const testing::TestParamInfo<std::tuple<std::int64_t, Dtype>>& info) {
-  return std::string(hwy::TargetName(std::get<0>(info.param))) + "_" +
-         NameOf(std::get<1>(info.param));
-}
-
 INSTANTIATE_TEST_SUITE_P(
     Targets, IntervalApplyTest,
     testing::Combine(testing::ValuesIn(hwy::SupportedAndGeneratedTargets()),
                      testing::Values(Dtype::kF16, Dtype::kBF16)),
-    NameOfParam);
+    NameOfTargetAndDtype);
 
 }  // namespace
 }  // namespace batchnorm::kernel

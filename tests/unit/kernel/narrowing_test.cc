@@ -6,7 +6,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <string>
 #include <tuple>
 #include <vector>
 
@@ -80,17 +79,11 @@ TEST_P(NarrowingTest, RoundsOnceForEveryPattern) {
   }
 }
 
-std::string NameOfParam(
-    const testing::TestParamInfo<std::tuple<std::int64_t, Dtype>>& info) {
-  return std::string(hwy::TargetName(std::get<0>(info.param))) + "_" +
-         NameOf(std::get<1>(info.param));
-}
-
 INSTANTIATE_TEST_SUITE_P(
     Targets, NarrowingTest,
     testing::Combine(testing::ValuesIn(hwy::SupportedAndGeneratedTargets()),
                      testing::Values(Dtype::kF16, Dtype::kBF16)),
-    NameOfParam);
+    NameOfTargetAndDtype);
 
 }  // namespace
 }  // namespace batchnorm::kernel

@@ -15,6 +15,12 @@ namespace {
 // More than one, so that a thread that is held up elsewhere delays less.
 constexpr std::int64_t kPartsAThread = 4;
 
+// How far ahead elements are fetched of tensors that take so many bytes.
+constexpr std::int64_t kFetchedAhead = 2048;
+std::int64_t AheadIn(std::size_t bytes) {
+  return ComeFromMemory(bytes) ? kFetchedAhead : 0;
+}
+
 ChannelRange AllOf(const Statistics& statistics) {
   return {0, statistics.mean.size()};
 }
@@ -52,7 +58,9 @@ void ApplyForward(const ChannelLayout& layout, std::int64_t first, TensorView x,
   const ApplyTensors tensors = {x.dtype, x.bytes.data(), nullptr,
                                 y.bytes.data()};
   ApplyBlock(layout, first, x.size(), Formula::kForward, tensors, coefficients,
-             {.streams = Streams(y.bytes.size()), .may_be_nan = may_be_nan},
+             {.streams = Streams(y.bytes.size()),
+              .may_be_nan = may_be_nan,
+              .ahead = AheadIn(x.bytes.size())},
              workers);
 }
 
@@ -76,7 +84,9 @@ void ApplyBackward(const ChannelLayout& layout, std::int64_t first,
   ApplyBlock(layout, first, x.size(),
              inference ? Formula::kInferenceBackward : Formula::kBackward,
              tensors, coefficients,
-             {.streams = Streams(dx.bytes.size()), .may_be_nan = may_be_nan},
+             {.streams = Streams(dx.bytes.size()),
+              .may_be_nan = may_be_nan,
+              .ahead = AheadIn(x.bytes.size() + dy.bytes.size())},
              workers);
 }
 

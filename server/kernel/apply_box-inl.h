@@ -196,11 +196,13 @@ class BoxApplier {
     std::size_t done = 0;
     if constexpr (kHasIntervals<A>) {
       const std::size_t begin = std::min(size, UpToLine(at));
-      ApplyRows<A, false, kRows>(x, dy, c, 0, begin, stride, 0, apart_, out);
+      ApplyRows<A, false, false, kRows>(x, dy, c, 0, begin, stride, 0, apart_,
+                                        out);
       done = ApplyIntervals<A, true, kRows>(x, dy, c, intervals_, begin, size,
                                             stride, ahead, out);
     }
-    ApplyRows<A, true, kRows>(x, dy, c, done, size, stride, ahead, apart_, out);
+    ApplyRows<A, true, true, kRows>(x, dy, c, done, size, stride, ahead, apart_,
+                                    out);
   }
 
   // Columns in lanes: each has its own coefficients.
@@ -260,7 +262,7 @@ class BoxApplier {
     // Where columns share a channel, what follows lies along the row: all rows
     // of a strip come before the next one.
     const std::int64_t ahead =
-        HasOwnCoefficients(box)
+        options_.ahead > 0 && HasOwnCoefficients(box)
             ? std::max(options_.ahead, 2 * kRows * box.row_stride)
             : options_.ahead;
     if (directly) {
@@ -268,8 +270,13 @@ class BoxApplier {
     }
     const std::size_t done =
         ApplyBlocks<A, kRows>(at, c, columns, box.row_stride, ahead, out_ + at);
-    ApplyRows<A, false, kRows>(x_ + at, dy_ + at, c, done, columns,
-                               box.row_stride, ahead, apart_, out_ + at);
+    if (ahead == 0) {
+      return ApplyRows<A, false, false, kRows>(x_ + at, dy_ + at, c, done,
+                                               columns, box.row_stride, ahead,
+                                               apart_, out_ + at);
+    }
+    ApplyRows<A, false, true, kRows>(x_ + at, dy_ + at, c, done, columns,
+                                     box.row_stride, ahead, apart_, out_ + at);
   }
 
   // Rows of a tile that are streamed must all begin alike within a line.

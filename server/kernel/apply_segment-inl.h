@@ -153,7 +153,7 @@ HWY_NOINLINE void ApplyTail(const BitsOf<A::kDtype>* x,
 // results are there before the first is stored: the machine compares a few bits
 // of addresses only, and where rows lie a multiple of 4 KiB apart it would take
 // a load of the next row for one of what was just stored, and wait.
-template <class A, bool kStreams, std::size_t kRows>
+template <class A, bool kStreams, bool kFetches, std::size_t kRows>
 HWY_INLINE void ApplyPair(const BitsOf<A::kDtype>* x,
                           const BitsOf<A::kDtype>* dy, std::int64_t stride,
                           std::int64_t ahead, DoubleVector mean_i,
@@ -165,15 +165,15 @@ HWY_INLINE void ApplyPair(const BitsOf<A::kDtype>* x,
                           DoubleVector mean_dy_lo_j, DoubleVector k_i,
                           DoubleVector k_j, BitsOf<A::kDtype>* out) {
   const std::size_t lanes = LaneCount();
-  if constexpr (A::kReadsX) PrefetchFar(x + ahead);
-  if constexpr (A::kReadsDy) PrefetchFar(dy + ahead);
+  if constexpr (kFetches && A::kReadsX) PrefetchFar(x + ahead);
+  if constexpr (kFetches && A::kReadsDy) PrefetchFar(dy + ahead);
   const auto result_i = Evaluate<A>(x, dy, mean_i, mean_lo_i, gain_i, beta_i,
                                     mean_dy_i, mean_dy_lo_i, k_i);
   const auto result_j =
       Evaluate<A>(x + lanes, dy + lanes, mean_j, mean_lo_j, gain_j, beta_j,
                   mean_dy_j, mean_dy_lo_j, k_j);
   if constexpr (kRows > 1) {
-    ApplyPair<A, kStreams, kRows - 1>(
+    ApplyPair<A, kStreams, kFetches, kRows - 1>(
         x + stride, dy + stride, stride, ahead, mean_i, mean_j, mean_lo_i,
         mean_lo_j, gain_i, gain_j, beta_i, beta_j, mean_dy_i, mean_dy_j,
         mean_dy_lo_i, mean_dy_lo_j, k_i, k_j, out + stride);
@@ -187,8 +187,8 @@ HWY_INLINE void ApplyPair(const BitsOf<A::kDtype>* x,
 
 // Elements [begin, size) of kRows rows, as far as there are pairs of vectors;
 // returns how far. Coefficients are loaded once: a channel's for all of it, a
-// column's for all rows.
-template <class A, bool kStreams, std::size_t kRows>
+// column's for all rows. What lies `ahead` is fetched meanwhile, if kFetches.
+template <class A, bool kStreams, bool kFetches, std::size_t kRows>
 HWY_INLINE std::size_t ApplyPairs(const BitsOf<A::kDtype>* x,
                                   const BitsOf<A::kDtype>* dy,
                                   const CoefficientsAt& from, std::size_t begin,
@@ -200,7 +200,7 @@ HWY_INLINE std::size_t ApplyPairs(const BitsOf<A::kDtype>* x,
   std::size_t i = begin;
   for (; i + 2 * lanes <= size; i += 2 * lanes) {
     const std::size_t j = i + lanes;
-    ApplyPair<A, kStreams, kRows>(
+    ApplyPair<A, kStreams, kFetches, kRows>(
         x + i, dy + i, stride, ahead, Coefficient<A, A::kReadsX>(c.mean, i),
         Coefficient<A, A::kReadsX>(c.mean, j),
         Coefficient<A, A::kReadsX>(c.mean_lo, i),
@@ -251,14 +251,14 @@ HWY_INLINE void ApplySegment(const BitsOf<A::kDtype>* x,
                              std::size_t size, std::int64_t ahead, bool apart,
                              BitsOf<A::kDtype>* out) {
   const std::size_t done =
-      ApplyPairs<A, false, 1>(x, dy, c, begin, size, 0, ahead, out);
+      ApplyPairs<A, false, true, 1>(x, dy, c, begin, size, 0, ahead, out);
   ApplyRest<A>(x, dy, c, done, size, apart, out);
 }
 
 // The same of kRows rows that lie `stride` apart. Stores past the caches as far
 // as whole lines are written, if kStreams, which needs a stride of whole lines:
 // they go along with the arithmetic, which a buffer would have to precede.
-template <class A, bool kStreams, std::size_t kRows>
+template <class A, bool kStreams, bool kFetches, std::size_t kRows>
 HWY_INLINE void ApplyRows(const BitsOf<A::kDtype>* x,
                           const BitsOf<A::kDtype>* dy, const CoefficientsAt& c,
                           std::size_t begin, std::size_t size,
@@ -271,8 +271,8 @@ HWY_INLINE void ApplyRows(const BitsOf<A::kDtype>* x,
         reinterpret_cast<std::uintptr_t>(out + begin) / sizeof(*out) % step;
     head = std::min(size, begin + (step - past) % step);
   }
-  const std::size_t done =
-      ApplyPairs<A, kStreams, kRows>(x, dy, c, head, size, stride, ahead, out);
+  const std::size_t done = ApplyPairs<A, kStreams, kFetches, kRows>(
+      x, dy, c, head, size, stride, ahead, out);
   for (std::size_t row = 0; row < kRows; ++row) {
     if (head > begin) ApplySegment<A>(x, dy, c, begin, head, 0, apart, out);
     ApplyRest<A>(x, dy, c, done, size, apart, out);

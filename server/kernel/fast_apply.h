@@ -35,7 +35,8 @@ struct ApplyOptions {
   // Some x, dy or coefficient may be infinite or NaN.
   bool may_be_nan = true;
   // How many elements ahead of those at work others will be read soon, which
-  // are fetched into the second-level cache meanwhile.
+  // are fetched into the second-level cache meanwhile. 0: none, since they are
+  // in a cache.
   std::int64_t ahead = 2048;
 };
 

@@ -14,6 +14,7 @@
 #include "server/kernel/predict_box-inl.h"
 #include "server/kernel/sum_columns-inl.h"
 #include "server/kernel/sum_runs-inl.h"
+#include "server/kernel/work_split.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace batchnorm::kernel::HWY_NAMESPACE {
@@ -31,8 +32,11 @@ void AddBox(const std::byte* a, const std::byte* b, std::int64_t size,
   if (std::min(box.inner, box.columns) >= kRunColumns) {
     SumRuns<kDtype, kSquares>(a_bits, b_bits, box, channels);
   } else {
+    const auto bytes = static_cast<std::size_t>(size) * SizeOf(kDtype);
+    const bool from_memory = ComeFromMemory(kSquares ? bytes : 2 * bytes);
     ForEachFolded(box, FoldFor(box, kFoldedColumns), [&](const Box& part) {
-      SumColumns<kDtype, kSquares>(a_bits, b_bits, size, part, channels);
+      SumColumns<kDtype, kSquares>(a_bits, b_bits, size, from_memory, part,
+                                   channels);
     });
   }
 }

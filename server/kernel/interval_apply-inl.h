@@ -68,7 +68,7 @@ template <class A>
 HWY_NOINLINE void ApplyDoubtful(const std::uint16_t* x, const std::uint16_t* dy,
                                 const CoefficientsAt& c, std::size_t at,
                                 std::uint16_t* out) {
-  ApplyPairs<A, false, 1>(x, dy, c, at, at + kIntervalBlock, 0, 0, out);
+  ApplyPairs<A, false, false, 1>(x, dy, c, at, at + kIntervalBlock, 0, 0, out);
 }
 
 // Columns `at` and on of kRows rows, which have these numbers. Stored at the

@@ -1,9 +1,13 @@
 // Sums of a box whose channels have few columns each, as NHWC, N x C and NCHW
 // with small planes: columns in lanes, accumulators in the first-level cache.
 //
-// A strip of columns goes through its rows eight at a time, so that the
-// accumulators are loaded and stored once in eight. After kLaneAdds rows the
+// A strip of columns goes through its rows a tile at a time, so that the
+// accumulators are loaded and stored once in a tile. After kLaneAdds rows the
 // strip is closed: certified, turned to integers, begun anew.
+//
+// A tensor that comes from memory is fetched some rows ahead, one row after the
+// other, which is quicker than several at a time. What lies in the caches is
+// not fetched: to ask for a line twice takes the time of the caches twice.
 #if defined(BATCHNORMD_SERVER_KERNEL_SUM_COLUMNS_INL_H_) == \
     defined(HWY_TARGET_TOGGLE)
 #ifdef BATCHNORMD_SERVER_KERNEL_SUM_COLUMNS_INL_H_
@@ -30,18 +34,29 @@
 HWY_BEFORE_NAMESPACE();
 namespace batchnorm::kernel::HWY_NAMESPACE {
 
-inline constexpr std::size_t kStripColumns = 2048;
+// A strip's accumulators and the tile at work share the first-level cache.
+inline constexpr std::size_t kStripColumns = 768;
 // Rows are folded to as many, whose accumulators stay in the first-level cache.
 inline constexpr std::int64_t kFoldedColumns = 512;
-inline constexpr std::size_t kTileRows = 8;
-// Elements are fetched into the second-level cache this many tiles before their
-// turn, or as many as take this much of it.
-inline constexpr std::int64_t kPrefetchedTiles = 8;
-inline constexpr std::int64_t kPrefetchedBytes = std::int64_t{1} << 17;
+inline constexpr std::int64_t kTileRows = 4;
+// How far ahead rows are fetched: a tile of two tensors, two of one.
+template <bool kSquares>
+inline constexpr std::int64_t kRowsFetched = kSquares ? 8 : 4;
 // Vectors of elements reach this far behind the last column.
 inline constexpr std::size_t kScanRoom =
     hn::MaxLanes(hn::ScalableTag<std::uint16_t>());
 inline constexpr std::size_t kStripRoom = kStripColumns + 2 * kScanRoom;
+
+// How many columns each strip of so many has: about the same, since memory
+// takes longer for short segments of rows, and whole lines.
+inline std::int64_t StripColumns(std::int64_t columns) {
+  constexpr std::int64_t kMost = kStripColumns;
+  constexpr std::int64_t kLine = 16;
+  const std::int64_t strips =
+      std::max<std::int64_t>((columns + kMost - 1) / kMost, 1);
+  const std::int64_t step = strips * kLine;
+  return (columns + step - 1) / step * kLine;
+}
 
 template <Dtype kDtype, bool kSquares>
 class ColumnStrip {
@@ -66,13 +81,13 @@ class ColumnStrip {
   ColumnStrip() {}  // NOLINT(modernize-use-equals-default): zeroes nothing
 
   // `a` and `b` point to the box's first element, and `readable` elements can
-  // be read from there on.
-  void Add(const Bits* a, const Bits* b, std::int64_t readable, const Box& box,
-           ChannelTotals* channels) {
+  // be read from there on, which come from memory or from a cache.
+  void Add(const Bits* a, const Bits* b, std::int64_t readable,
+           bool from_memory, const Box& box, ChannelTotals* channels) {
+    from_memory_ = from_memory;
     box_ = box;
     channels_ = channels;
     width_ = static_cast<std::size_t>(box.columns);
-    ahead_ = Ahead(box);
     SetScales();
     for (auto& units : units_) {
       std::memset(units, 0, PaddedWidth() * sizeof(units[0]));
@@ -113,13 +128,21 @@ class ColumnStrip {
   // A total gains less than 2^52 a closing and holds 2^63.
   static constexpr std::int64_t kClosingsUntilDrain = 1 << 10;
 
-  static std::int64_t Ahead(const Box& box) {
-    const std::int64_t tile =
-        static_cast<std::int64_t>(kTileRows) * box.row_stride;
-    const std::int64_t bytes = tile * static_cast<std::int64_t>(sizeof(Bits));
-    return tile * std::clamp<std::int64_t>(kPrefetchedBytes / bytes, 1,
-                                           kPrefetchedTiles);
-  }
+  // Fetches a line after the other; the same one, which costs nothing, if step
+  // is 0.
+  struct Fetch {
+    const Bits* a;
+    const Bits* b;
+    std::size_t step;  // in elements
+
+    HWY_INLINE void Next() {
+      PrefetchFar(a);
+      a += step;
+      if constexpr (kSquares) return;
+      PrefetchFar(b);
+      b += step;
+    }
+  };
 
   std::size_t PaddedWidth() const {
     const std::size_t step = 2 * LaneCount();
@@ -196,8 +219,8 @@ class ColumnStrip {
   void AddRows(const Bits* a, const Bits* b, std::int64_t readable,
                std::int64_t rows) {
     for (std::int64_t row = 0; row < rows; row += kTileRows) {
-      const auto tile_rows = static_cast<std::size_t>(
-          std::min<std::int64_t>(kTileRows, rows - row));
+      const auto tile_rows =
+          static_cast<std::size_t>(std::min(kTileRows, rows - row));
       const Bits* a_rows[kTileRows];
       const Bits* b_rows[kTileRows];
       for (std::size_t r = 0; r < tile_rows; ++r) {
@@ -210,10 +233,11 @@ class ColumnStrip {
           b_rows[r] = a_rows[r];
         }
       }
+      const std::int64_t next = (row + kRowsFetched<kSquares>)*box_.row_stride;
       if (tile_rows == kTileRows) {
-        AddTile(a_rows, b_rows, kTileRows);
+        AddTile(a_rows, b_rows, kTileRows, a + next, b + next);
       } else {
-        AddTile(a_rows, b_rows, tile_rows);
+        AddTile(a_rows, b_rows, tile_rows, a + next, b + next);
       }
     }
   }
@@ -229,19 +253,30 @@ class ColumnStrip {
   }
 
   // Adds a tile's rows, column by column: what is known of a column is loaded
-  // and stored once. Reads every element once from memory.
+  // and stored once. Reads every element once from memory. While a part of the
+  // columns is added, one of as many rows from `a_next` and `b_next` on is
+  // fetched.
   HWY_INLINE void AddTile(const Bits* const* a_rows, const Bits* const* b_rows,
-                          std::size_t count) {
+                          std::size_t count, const Bits* a_next,
+                          const Bits* b_next) {
+    const std::size_t step = ScanLanes<kDtype>();
     // What is behind the last column must not raise the flag.
-    const std::size_t whole =
-        kSeesInexact ? width_ - width_ % ScanLanes<kDtype>() : width_;
-    for (std::size_t j = 0; j < whole; j += ScanLanes<kDtype>()) {
-      AddVectors(a_rows, b_rows, count, j,
-                 [](const Bits* from, std::size_t)
-                     HWY_ATTR { return LoadWide<kDtype>(from); });
+    const std::size_t whole = kSeesInexact ? width_ - width_ % step : width_;
+    std::size_t j = 0;
+    for (std::size_t part = 1; part <= count; ++part) {
+      Fetch fetch = {a_next, b_next, from_memory_ ? step : 0};
+      const std::size_t end = part == count ? whole : part * whole / count;
+      for (; j < end; j += step) {
+        AddVectors(a_rows, b_rows, count, j, fetch,
+                   [](const Bits* from, std::size_t)
+                       HWY_ATTR { return LoadWide<kDtype>(from); });
+      }
+      a_next += box_.row_stride;
+      b_next += box_.row_stride;
     }
     if (!kSeesInexact || whole == width_) return;
-    AddVectors(a_rows, b_rows, count, whole,
+    Fetch nothing = {a_next, b_next, 0};
+    AddVectors(a_rows, b_rows, count, whole, nothing,
                [this](const Bits* from, std::size_t k) HWY_ATTR {
                  return LoadWideFirst<kDtype>(from,
                                               width_ - HWY_MIN(k, width_));
@@ -253,18 +288,19 @@ class ColumnStrip {
   template <class Load>
   HWY_INLINE void AddVectors(const Bits* const* a_rows,
                              const Bits* const* b_rows, std::size_t count,
-                             std::size_t j, const Load& load) {
+                             std::size_t j, Fetch& fetch, const Load& load) {
     if constexpr (kScansPairs<kDtype>) {
-      AddPair(a_rows, b_rows, count, j, load);
+      AddPair(a_rows, b_rows, count, j, fetch, load);
     } else {
-      AddVector(a_rows, b_rows, count, j, load);
+      AddVector(a_rows, b_rows, count, j, fetch, load);
     }
   }
 
   // Two vectors of columns of narrow elements.
   template <class Load>
   HWY_INLINE void AddPair(const Bits* const* a_rows, const Bits* const* b_rows,
-                          std::size_t count, std::size_t j, const Load& load) {
+                          std::size_t count, std::size_t j, Fetch& fetch,
+                          const Load& load) {
     const DoubleTag d;
     const ScanTag<kDtype> ds;
     const std::size_t k = j + LaneCount();
@@ -278,8 +314,7 @@ class ColumnStrip {
     for (std::size_t r = 0; r < count; ++r) {
       const Bits* const a = a_rows[r] + j;
       const Bits* const b = b_rows[r] + j;
-      PrefetchFar(a + ahead_);
-      if constexpr (!kSquares) PrefetchFar(b + ahead_);
+      fetch.Next();
       if constexpr (kScans) {
         ScanVector<kDtype>(hn::LoadU(ds, a), a_least, a_greatest);
       }
@@ -312,7 +347,7 @@ class ColumnStrip {
   template <class Load>
   HWY_INLINE void AddVector(const Bits* const* a_rows,
                             const Bits* const* b_rows, std::size_t count,
-                            std::size_t j, const Load& load) {
+                            std::size_t j, Fetch& fetch, const Load& load) {
     constexpr bool kWide = Certificate<kDtype>::kWide;
     const DoubleTag d;
     const ScanTag<kDtype> ds;
@@ -327,14 +362,13 @@ class ColumnStrip {
     auto b_least = kSquares ? a_least : hn::LoadU(ds, b_least_ + j);
     auto b_greatest = kSquares ? a_least : hn::LoadU(ds, b_greatest_ + j);
     for (std::size_t r = 0; r < count; ++r) {
-      PrefetchFar(a_rows[r] + j + ahead_);
+      fetch.Next();
       const auto a = load(a_rows[r] + j, j);
       if constexpr (kScans) {
         ScanVector<kDtype>(hn::LoadU(ds, a_rows[r] + j), a_least, a_greatest);
       }
       auto b = a;
       if constexpr (!kSquares) {
-        PrefetchFar(b_rows[r] + j + ahead_);
         b = load(b_rows[r] + j, j);
       }
       if constexpr (kScans && !kSquares) {
@@ -564,8 +598,7 @@ class ColumnStrip {
   Box box_ = {};
   ChannelTotals* channels_ = nullptr;
   std::size_t width_ = 0;
-  std::int64_t ahead_ = 0;  // how far behind an element the one lies that is
-                            // fetched meanwhile
+  bool from_memory_ = false;
 
   // By accumulator and column: its value, and the units it gained before.
   HWY_ALIGN double sums_[kCount][kStripRoom];
@@ -588,15 +621,14 @@ class ColumnStrip {
 
 template <Dtype kDtype, bool kSquares>
 void SumColumns(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
-                std::int64_t readable, const Box& box,
+                std::int64_t readable, bool from_memory, const Box& box,
                 ChannelTotals* channels) {
   const auto strip = hwy::MakeUniqueAligned<ColumnStrip<kDtype, kSquares>>();
-  constexpr std::int64_t kWidth = kStripColumns;
-  for (std::int64_t column = 0; column < box.columns; column += kWidth) {
-    const Box part =
-        box.Columns(column, std::min(kWidth, box.columns - column));
-    strip->Add(a + part.offset, b + part.offset, readable - part.offset, part,
-               channels);
+  const std::int64_t width = StripColumns(box.columns);
+  for (std::int64_t column = 0; column < box.columns; column += width) {
+    const Box part = box.Columns(column, std::min(width, box.columns - column));
+    strip->Add(a + part.offset, b + part.offset, readable - part.offset,
+               from_memory, part, channels);
   }
 }
 

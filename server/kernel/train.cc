@@ -40,6 +40,7 @@ TrainBatch TrainForward(const ChannelLayout& layout, TensorView x, double eps,
     ApplyForward(layout, 0, x, batch.statistics, gamma, beta, y, workers);
     return batch;
   }
+  const bool fetches = ComeFromMemory(x.bytes.size() + y.bytes.size());
   Coefficients coefficients = ForwardRoom(Channels(layout));
   ForEachGroup(*whole, SizeOf(x.dtype), workers, [&](const Box& group) {
     const ChannelRange range = ChannelsOf(group);
@@ -52,7 +53,7 @@ TrainBatch TrainForward(const ChannelLayout& layout, TensorView x, double eps,
              coefficients,
              {.streams = Streams(y.bytes.size()),
               .may_be_nan = AnyIsNotFinite(coefficients, range),
-              .ahead = group.columns});
+              .ahead = fetches ? group.columns : 0});
   });
   if (!AreUnscaled(batch.statistics, {0, Channels(layout)})) {
     ApplyForward(layout, 0, x, batch.statistics, gamma, beta, y);
@@ -75,6 +76,7 @@ Gradients TrainBackward(const ChannelLayout& layout, TensorView x,
                   workers);
     return gradients;
   }
+  const bool fetches = ComeFromMemory(3 * x.bytes.size());
   Gradients gradients = GradientsRoom(Channels(layout));
   Coefficients coefficients = BackwardRoom(Channels(layout));
   ForEachGroup(*whole, 2 * SizeOf(x.dtype), workers, [&](const Box& group) {
@@ -87,7 +89,7 @@ Gradients TrainBackward(const ChannelLayout& layout, TensorView x,
              coefficients,
              {.streams = Streams(dx.bytes.size()),
               .may_be_nan = AnyIsNotFinite(coefficients, range),
-              .ahead = group.columns});
+              .ahead = fetches ? group.columns : 0});
   });
   return gradients;
 }

@@ -21,6 +21,11 @@ inline bool Streams(std::size_t output_bytes) {
   return output_bytes >= kStreamedBytes;
 }
 
+// Tensors that take more than this together are read from memory, not from the
+// caches.
+inline constexpr std::size_t kCachedBytes = std::size_t{12} << 20;
+inline bool ComeFromMemory(std::size_t bytes) { return bytes > kCachedBytes; }
+
 // Less than this is not worth waking a thread for.
 inline constexpr std::int64_t kElementsATask = std::int64_t{1} << 14;
 

@@ -33,12 +33,13 @@ Shape RandomShape(std::int64_t size, Random& random) {
 
 std::vector<Shape> EdgeShapes() {
   std::vector<Shape> shapes;
-  for (const std::int64_t n : {1, 7, 8, 9, 63, 64, 65, 130}) {
+  for (const std::int64_t n : {1, 3, 4, 5, 7, 8, 9, 63, 64, 65, 130}) {
     for (const std::int64_t c : {1, 3, 15, 16, 17, 33}) {
       shapes.push_back({{n, c}, {1}});
     }
   }
-  for (const std::int64_t c : {511, 512, 513, 1030}) {
+  // One strip of columns, and more.
+  for (const std::int64_t c : {511, 512, 513, 767, 768, 769, 1030, 2310}) {
     shapes.push_back({{9, c}, {1}});
   }
   for (const std::int64_t plane :

@@ -134,8 +134,8 @@ class BoxApplier {
     if constexpr (kHasIntervals<A>) {
       if (has_intervals_ && columns >= kIntervalSegment) {
         intervals_.Set<A>(c, 1);
-        done = ApplyIntervals<A, false, 1>(x_ + at, dy_ + at, c, intervals_, 0,
-                                           size, 0, options_.ahead, to);
+        done = ApplyIntervals<A, false, true, 1>(
+            x_ + at, dy_ + at, c, intervals_, 0, size, 0, options_.ahead, to);
       }
     }
     ApplySegment<A>(x_ + at, dy_ + at, c, done, size, options_.ahead, apart_,
@@ -198,8 +198,8 @@ class BoxApplier {
       const std::size_t begin = std::min(size, UpToLine(at));
       ApplyRows<A, false, false, kRows>(x, dy, c, 0, begin, stride, 0, apart_,
                                         out);
-      done = ApplyIntervals<A, true, kRows>(x, dy, c, intervals_, begin, size,
-                                            stride, ahead, out);
+      done = ApplyIntervals<A, true, true, kRows>(x, dy, c, intervals_, begin,
+                                                  size, stride, ahead, out);
     }
     ApplyRows<A, true, true, kRows>(x, dy, c, done, size, stride, ahead, apart_,
                                     out);
@@ -232,7 +232,7 @@ class BoxApplier {
       const std::int64_t at = box.offset + row * box.row_stride;
       Bits* const to = Destination(at);
       const std::size_t done =
-          ApplyBlocks<A, 1>(at, c, columns, 0, options_.ahead, to);
+          ApplyBlocks<A, true, 1>(at, c, columns, 0, options_.ahead, to);
       ApplySegment<A>(x_ + at, dy_ + at, c, done, columns, options_.ahead,
                       apart_, to);
       Deliver(at, box.columns);
@@ -241,14 +241,14 @@ class BoxApplier {
 
   // Columns of rows from `at` on, as far as there are whole blocks and the
   // numbers of c are set; returns how far.
-  template <class A, std::int64_t kRows>
+  template <class A, bool kFetches, std::int64_t kRows>
   HWY_INLINE std::size_t ApplyBlocks(std::int64_t at, const CoefficientsAt& c,
                                      std::size_t columns, std::int64_t stride,
                                      std::int64_t ahead, Bits* to) {
     if constexpr (kHasIntervals<A>) {
       if (has_set_intervals_) {
-        return ApplyIntervals<A, false, kRows>(x_ + at, dy_ + at, c, intervals_,
-                                               0, columns, stride, ahead, to);
+        return ApplyIntervals<A, false, kFetches, kRows>(
+            x_ + at, dy_ + at, c, intervals_, 0, columns, stride, ahead, to);
       }
     }
     return 0;
@@ -258,7 +258,6 @@ class BoxApplier {
   HWY_INLINE void ApplyTile(const Box& box, std::int64_t row,
                             const CoefficientsAt& c, bool directly) {
     const std::int64_t at = box.offset + row * box.row_stride;
-    const auto columns = static_cast<std::size_t>(box.columns);
     // Where columns share a channel, what follows lies along the row: all rows
     // of a strip come before the next one.
     const std::int64_t ahead =
@@ -268,15 +267,20 @@ class BoxApplier {
     if (directly) {
       return StreamRows<A, kRows>(at, c, box.columns, box.row_stride, ahead);
     }
-    const std::size_t done =
-        ApplyBlocks<A, kRows>(at, c, columns, box.row_stride, ahead, out_ + at);
-    if (ahead == 0) {
-      return ApplyRows<A, false, false, kRows>(x_ + at, dy_ + at, c, done,
-                                               columns, box.row_stride, ahead,
-                                               apart_, out_ + at);
-    }
-    ApplyRows<A, false, true, kRows>(x_ + at, dy_ + at, c, done, columns,
-                                     box.row_stride, ahead, apart_, out_ + at);
+    if (ahead == 0) return KeepRows<A, false, kRows>(box, at, c, ahead);
+    KeepRows<A, true, kRows>(box, at, c, ahead);
+  }
+
+  // A tile's rows from `at` on, whose results stay in the caches.
+  template <class A, bool kFetches, std::int64_t kRows>
+  HWY_INLINE void KeepRows(const Box& box, std::int64_t at,
+                           const CoefficientsAt& c, std::int64_t ahead) {
+    const auto columns = static_cast<std::size_t>(box.columns);
+    const std::size_t done = ApplyBlocks<A, kFetches, kRows>(
+        at, c, columns, box.row_stride, ahead, out_ + at);
+    ApplyRows<A, false, kFetches, kRows>(x_ + at, dy_ + at, c, done, columns,
+                                         box.row_stride, ahead, apart_,
+                                         out_ + at);
   }
 
   // Rows of a tile that are streamed must all begin alike within a line.

@@ -73,7 +73,7 @@ HWY_NOINLINE void ApplyDoubtful(const std::uint16_t* x, const std::uint16_t* dy,
 
 // Columns `at` and on of kRows rows, which have these numbers. Stored at the
 // end, as in ApplyPair; past the caches if kStreams, which needs whole lines.
-template <class A, bool kStreams, std::size_t kRows>
+template <class A, bool kStreams, bool kFetches, std::size_t kRows>
 HWY_INLINE void ApplyIntervalBlock(const std::uint16_t* x,
                                    const std::uint16_t* dy,
                                    const IntervalVectors<A>& first,
@@ -87,8 +87,8 @@ HWY_INLINE void ApplyIntervalBlock(const std::uint16_t* x,
     const auto* const x_row = x + at + static_cast<std::int64_t>(row) * stride;
     const auto* const dy_row =
         dy + at + static_cast<std::int64_t>(row) * stride;
-    PrefetchFar(x_row + ahead);
-    if constexpr (A::kReadsDy) PrefetchFar(dy_row + ahead);
+    if constexpr (kFetches) PrefetchFar(x_row + ahead);
+    if constexpr (kFetches && A::kReadsDy) PrefetchFar(dy_row + ahead);
     const Ends ends0 = EndsOf<A>(x_row, dy_row, first);
     const Ends ends1 =
         EndsOf<A>(x_row + kFloatLanes, dy_row + kFloatLanes, second);
@@ -114,8 +114,8 @@ HWY_INLINE void ApplyIntervalBlock(const std::uint16_t* x,
 }
 
 // Elements [begin, size) of kRows rows, as far as there are whole blocks;
-// returns how far.
-template <class A, bool kStreams, std::size_t kRows>
+// returns how far. What lies `ahead` is fetched meanwhile, if kFetches.
+template <class A, bool kStreams, bool kFetches, std::size_t kRows>
 HWY_INLINE std::size_t ApplyIntervals(
     const std::uint16_t* x, const std::uint16_t* dy, const CoefficientsAt& c,
     const IntervalNumbers& numbers, std::size_t begin, std::size_t size,
@@ -125,14 +125,14 @@ HWY_INLINE std::size_t ApplyIntervals(
     for (; i + kIntervalBlock <= size; i += kIntervalBlock) {
       const IntervalVectors<A> first(numbers, i);
       const IntervalVectors<A> second(numbers, i + kFloatLanes);
-      ApplyIntervalBlock<A, kStreams, kRows>(x, dy, first, second, c, i, stride,
-                                             ahead, out);
+      ApplyIntervalBlock<A, kStreams, kFetches, kRows>(x, dy, first, second, c,
+                                                       i, stride, ahead, out);
     }
   } else {
     const IntervalVectors<A> all(numbers, 0);
     for (; i + kIntervalBlock <= size; i += kIntervalBlock) {
-      ApplyIntervalBlock<A, kStreams, kRows>(x, dy, all, all, c, i, stride,
-                                             ahead, out);
+      ApplyIntervalBlock<A, kStreams, kFetches, kRows>(x, dy, all, all, c, i,
+                                                       stride, ahead, out);
     }
   }
   return i;
@@ -150,7 +150,7 @@ struct IntervalNumbers {
   void Set(const CoefficientsAt&, std::size_t) {}
 };
 
-template <class A, bool kStreams, std::size_t kRows>
+template <class A, bool kStreams, bool kFetches, std::size_t kRows>
 std::size_t ApplyIntervals(const std::uint16_t*, const std::uint16_t*,
                            const CoefficientsAt&, const IntervalNumbers&,
                            std::size_t begin, std::size_t, std::int64_t,

@@ -85,29 +85,34 @@ HWY_INLINE hn::Vec<FloatTag> F16ToFloat(hn::Vec<FloatBitsTag> bits) {
   return hn::BitCast(df, hn::Or(hn::Or(hn::BitCast(d, finite), special), sign));
 }
 
-// As many elements as a vector of doubles has lanes.
+// As many elements as a vector of doubles has lanes, as they are in memory.
 template <Dtype kDtype>
-HWY_INLINE DoubleVector LoadWide(const BitsOf<kDtype>* from) {
+using ElementBitsTag = hn::Rebind<BitsOf<kDtype>, DoubleTag>;
+
+template <Dtype kDtype>
+HWY_INLINE DoubleVector Widen(hn::Vec<ElementBitsTag<kDtype>> bits) {
   const DoubleTag d;
   const FloatTag df;
-  const FloatBitsTag df_bits;
   if constexpr (kDtype == Dtype::kF64) {
-    return hn::BitCast(d,
-                       hn::LoadU(hn::Rebind<std::uint64_t, DoubleTag>(), from));
+    return hn::BitCast(d, bits);
   } else if constexpr (kDtype == Dtype::kF32) {
-    return hn::PromoteTo(d, hn::BitCast(df, hn::LoadU(df_bits, from)));
+    return hn::PromoteTo(d, hn::BitCast(df, bits));
   } else if constexpr (kDtype == Dtype::kBF16) {
-    const auto bits = hn::PromoteTo(df_bits, hn::LoadU(HalfBitsTag(), from));
-    return hn::PromoteTo(d, hn::BitCast(df, hn::ShiftLeft<16>(bits)));
+    const auto upper = hn::ShiftLeft<16>(hn::PromoteTo(FloatBitsTag(), bits));
+    return hn::PromoteTo(d, hn::BitCast(df, upper));
   } else {
-    const auto half = hn::LoadU(HalfBitsTag(), from);
 #if BN_MACHINE_HAS_F16
     const hn::Rebind<hwy::float16_t, DoubleTag> dh;
-    return hn::PromoteTo(d, hn::PromoteTo(df, hn::BitCast(dh, half)));
+    return hn::PromoteTo(d, hn::PromoteTo(df, hn::BitCast(dh, bits)));
 #else
-    return hn::PromoteTo(d, F16ToFloat(hn::PromoteTo(df_bits, half)));
+    return hn::PromoteTo(d, F16ToFloat(hn::PromoteTo(FloatBitsTag(), bits)));
 #endif
   }
+}
+
+template <Dtype kDtype>
+HWY_INLINE DoubleVector LoadWide(const BitsOf<kDtype>* from) {
+  return Widen<kDtype>(hn::LoadU(ElementBitsTag<kDtype>(), from));
 }
 
 // The first `size` values, and zeros; reads no further. `size` may be 0 or more
@@ -125,21 +130,11 @@ HWY_INLINE hn::Vec<D> LoadFirst(D d, const T* from, std::size_t size) {
 #endif
 }
 
+// The first `size` elements, and zeros.
 template <Dtype kDtype>
 HWY_INLINE DoubleVector LoadWideFirst(const BitsOf<kDtype>* from,
                                       std::size_t size) {
-  if (size >= LaneCount()) return LoadWide<kDtype>(from);
-#if !HWY_MEM_OPS_MIGHT_FAULT
-  if constexpr (kDtype == Dtype::kF32) {
-    const FloatTag df;
-    const auto values = hn::MaskedLoad(hn::FirstN(df, size), df,
-                                       reinterpret_cast<const float*>(from));
-    return hn::PromoteTo(DoubleTag(), values);
-  }
-#endif
-  HWY_ALIGN BitsOf<kDtype> values[kMaxLanes] = {};
-  std::memcpy(values, from, size * sizeof(*from));
-  return LoadWide<kDtype>(values);
+  return Widen<kDtype>(LoadFirst(ElementBitsTag<kDtype>(), from, size));
 }
 
 // NaN becomes the one pattern that is written.

@@ -30,6 +30,7 @@
 #include "server/kernel/prediction.h"
 #include "server/kernel/spilled_block-inl.h"
 #include "server/kernel/sum_runs-inl.h"
+#include "server/kernel/turn_columns-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace batchnorm::kernel::HWY_NAMESPACE {
@@ -120,10 +121,8 @@ class ColumnStrip {
   static constexpr std::int64_t kSpilledRows = 1024;
   static constexpr std::int64_t kRowsSpilledTogether = 4 * kSpilledRows;
   static_assert(kSpilledRows <= static_cast<std::int64_t>(kSliceBlock));
-  // Columns that are made runs together, and a run's length with room, so that
-  // runs do not begin in the same set of the cache.
-  static constexpr std::size_t kTurnedColumns = 16;
-  static constexpr std::int64_t kRowsAhead = 48;
+  // A run's length with room, so that runs do not begin in the same set of the
+  // cache.
   static constexpr std::size_t kTurnedRoom = kSpilledRows + 32;
   // A total gains less than 2^52 a closing and holds 2^63.
   static constexpr std::int64_t kClosingsUntilDrain = 1 << 10;
@@ -518,8 +517,10 @@ class ColumnStrip {
       for (std::size_t k = 0; k < columns; ++k) {
         if (!is_spilled(j + k)) continue;
         if (!is_turned) {
-          Turn(a + j, rows, columns, a_turned_);
-          if constexpr (!kSquares) Turn(b + j, rows, columns, b_turned_);
+          TurnColumns(a + j, box_.row_stride, rows, columns, a_turned_);
+          if constexpr (!kSquares) {
+            TurnColumns(b + j, box_.row_stride, rows, columns, b_turned_);
+          }
           is_turned = true;
         }
         rescaled |=
@@ -531,61 +532,6 @@ class ColumnStrip {
     if (rescaled) SetScales();
     return spilled;
   }
-
-  // Columns of the tensor as runs.
-  HWY_INLINE void Turn(const Bits* from, std::int64_t rows, std::size_t columns,
-                       Bits (*to)[kTurnedRoom]) const {
-    std::int64_t r = 0;
-#if HWY_TARGET != HWY_SCALAR
-    if constexpr (sizeof(Bits) == 4) {
-      for (; columns == kTurnedColumns && r + 4 <= rows; r += 4) {
-        for (std::int64_t i = r; i < r + 4; ++i) FetchRow(from, i);
-        for (std::size_t k = 0; k < kTurnedColumns; k += 4) {
-          TurnFour(from + r * box_.row_stride + k, r, to + k);
-        }
-      }
-    }
-#endif
-    for (; r < rows; ++r) {
-      const Bits* row = from + r * box_.row_stride;
-      FetchRow(from, r);
-      if (HWY_LIKELY(columns == kTurnedColumns)) {
-        for (std::size_t k = 0; k < kTurnedColumns; ++k) to[k][r] = row[k];
-      } else {
-        for (std::size_t k = 0; k < columns; ++k) to[k][r] = row[k];
-      }
-    }
-  }
-
-  // What is turned some rows after row r.
-  HWY_INLINE void FetchRow(const Bits* from, std::int64_t r) const {
-    PrefetchFar(from + (r + kRowsAhead) * box_.row_stride);
-  }
-
-#if HWY_TARGET != HWY_SCALAR
-  // Four columns of four rows, from row r of the runs on.
-  HWY_INLINE void TurnFour(const Bits* from, std::int64_t r,
-                           Bits (*to)[kTurnedRoom]) const {
-    const hn::FixedTag<std::uint32_t, 4> d;
-    const hn::FixedTag<std::uint64_t, 2> pairs;
-    const auto row = [&](std::int64_t i) HWY_ATTR {
-      return hn::LoadU(d, from + i * box_.row_stride);
-    };
-    const auto row0 = row(0), row1 = row(1), row2 = row(2), row3 = row(3);
-    const auto pair = [&](auto v) HWY_ATTR { return hn::BitCast(pairs, v); };
-    const auto low01 = pair(hn::InterleaveLower(d, row0, row1));
-    const auto high01 = pair(hn::InterleaveUpper(d, row0, row1));
-    const auto low23 = pair(hn::InterleaveLower(d, row2, row3));
-    const auto high23 = pair(hn::InterleaveUpper(d, row2, row3));
-    const auto store = [&](auto v, std::size_t k) HWY_ATTR {
-      hn::StoreU(hn::BitCast(d, v), d, to[k] + r);
-    };
-    store(hn::InterleaveLower(pairs, low01, low23), 0);
-    store(hn::InterleaveUpper(pairs, low01, low23), 1);
-    store(hn::InterleaveLower(pairs, high01, high23), 2);
-    store(hn::InterleaveUpper(pairs, high01, high23), 3);
-  }
-#endif
 
   void KeepAll() {
     const DoubleTag d;

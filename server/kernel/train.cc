@@ -23,6 +23,13 @@ ChannelRange ChannelsOf(const Box& box) {
           static_cast<std::size_t>(box.end_channel())};
 }
 
+// Whether the next group is fetched while one is applied, in calls whose
+// tensors take so many bytes: unless these are near the core anyway.
+bool FetchesGroups(std::size_t bytes) {
+  constexpr std::size_t kNearBytes = std::size_t{4} << 20;
+  return bytes > kNearBytes;
+}
+
 }  // namespace
 
 TrainBatch TrainForward(const ChannelLayout& layout, TensorView x, double eps,
@@ -40,7 +47,7 @@ TrainBatch TrainForward(const ChannelLayout& layout, TensorView x, double eps,
     ApplyForward(layout, 0, x, batch.statistics, gamma, beta, y, workers);
     return batch;
   }
-  const bool fetches = ComeFromMemory(x.bytes.size() + y.bytes.size());
+  const bool fetches = FetchesGroups(x.bytes.size() + y.bytes.size());
   Coefficients coefficients = ForwardRoom(Channels(layout));
   ForEachGroup(*whole, SizeOf(x.dtype), workers, [&](const Box& group) {
     const ChannelRange range = ChannelsOf(group);
@@ -76,7 +83,7 @@ Gradients TrainBackward(const ChannelLayout& layout, TensorView x,
                   workers);
     return gradients;
   }
-  const bool fetches = ComeFromMemory(3 * x.bytes.size());
+  const bool fetches = FetchesGroups(3 * x.bytes.size());
   Gradients gradients = GradientsRoom(Channels(layout));
   Coefficients coefficients = BackwardRoom(Channels(layout));
   ForEachGroup(*whole, 2 * SizeOf(x.dtype), workers, [&](const Box& group) {

@@ -40,9 +40,6 @@ inline constexpr std::size_t kStripColumns = 768;
 // Rows are folded to as many, whose accumulators stay in the first-level cache.
 inline constexpr std::int64_t kFoldedColumns = 512;
 inline constexpr std::int64_t kTileRows = 4;
-// How far ahead rows are fetched: a tile of two tensors, two of one.
-template <bool kSquares>
-inline constexpr std::int64_t kRowsFetched = kSquares ? 8 : 4;
 // Vectors of elements reach this far behind the last column.
 inline constexpr std::size_t kScanRoom =
     hn::MaxLanes(hn::ScalableTag<std::uint16_t>());
@@ -126,6 +123,9 @@ class ColumnStrip {
   static constexpr std::size_t kTurnedRoom = kSpilledRows + 32;
   // A total gains less than 2^52 a closing and holds 2^63.
   static constexpr std::int64_t kClosingsUntilDrain = 1 << 10;
+
+  // How far ahead rows are fetched: a tile of two tensors, two of one.
+  static constexpr std::int64_t kRowsFetched = (kSquares ? 2 : 1) * kTileRows;
 
   // Fetches a line after the other; the same one, which costs nothing, if step
   // is 0.
@@ -232,7 +232,7 @@ class ColumnStrip {
           b_rows[r] = a_rows[r];
         }
       }
-      const std::int64_t next = (row + kRowsFetched<kSquares>)*box_.row_stride;
+      const std::int64_t next = (row + kRowsFetched) * box_.row_stride;
       if (tile_rows == kTileRows) {
         AddTile(a_rows, b_rows, kTileRows, a + next, b + next);
       } else {

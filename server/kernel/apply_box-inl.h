@@ -38,7 +38,6 @@ inline constexpr std::int64_t kSharedSegmentColumns = 64;
 // where one begins.)
 inline constexpr std::int64_t kStreamedSegment = 512;
 inline constexpr std::int64_t kStreamedRow = 128;
-inline constexpr std::size_t kLineBytes = 64;
 // Rows that share what is loaded of their columns' coefficients.
 inline constexpr std::int64_t kAppliedRows = 4;
 // From so many columns in a segment, or rows, on it pays to have coefficients
@@ -110,6 +109,10 @@ class BoxApplier {
     if (box.inner >= kStreamedSegment && CanStreamDirectly()) {
       return StreamSegments<A>(box);
     }
+    if (!options_.streams && box.rows >= kAppliedRows && !(kHasIntervals<A>)) {
+      if (options_.ahead == 0) return ApplyPlanes<A, false>(box);
+      return ApplyPlanes<A, true>(box);
+    }
     for (std::int64_t row = 0; row < box.rows; ++row) {
       for (std::int64_t at = 0; at < box.columns; at += kChunk) {
         const Box chunk =
@@ -123,6 +126,29 @@ class BoxApplier {
         Deliver(chunk.offset, chunk.columns);
       }
     }
+  }
+
+  template <class A, bool kFetches>
+  HWY_INLINE void ApplyPlanes(const Box& box) {
+    ForEachChannel(box, [&](std::int64_t channel, std::int64_t column,
+                            std::int64_t columns) HWY_ATTR {
+      const CoefficientsAt c = OfChannel(channel);
+      const auto size = static_cast<std::size_t>(columns);
+      std::int64_t at = box.offset + column;
+      std::int64_t row = 0;
+      for (; row + kAppliedRows <= box.rows; row += kAppliedRows) {
+        ApplyRows<A, false, kFetches, kAppliedRows>(
+            x_ + at, dy_ + at, c, 0, size, box.row_stride, options_.ahead,
+            apart_, out_ + at);
+        at += kAppliedRows * box.row_stride;
+      }
+      for (; row < box.rows; ++row) {
+        ApplyRows<A, false, kFetches, 1>(x_ + at, dy_ + at, c, 0, size,
+                                         box.row_stride, options_.ahead, apart_,
+                                         out_ + at);
+        at += box.row_stride;
+      }
+    });
   }
 
   // A segment of a channel's columns.
@@ -313,6 +339,15 @@ class BoxApplier {
     return at;
   }
 
+  // A coefficient for columns `at` to `end`, and some behind them.
+  HWY_INLINE static void Repeat(double value, std::int64_t at, std::int64_t end,
+                                double* of_columns) {
+    const DoubleTag d;
+    const auto all = hn::Set(d, value);
+    const auto lanes = static_cast<std::int64_t>(LaneCount());
+    for (; at < end; at += lanes) hn::StoreU(all, d, of_columns + at);
+  }
+
   // The coefficients of a box's columns: the channels' own, or repeated for
   // each of a channel's columns.
   CoefficientsAt OfColumns(const Box& box) {
@@ -332,7 +367,7 @@ class BoxApplier {
           of_channel.k};
       for (std::size_t i = 0; i < kCoefficients; ++i) {
         if (sources[i] == nullptr) continue;
-        std::fill_n(repeated_[i] + column, columns, *sources[i]);
+        Repeat(*sources[i], column, column + columns, repeated_[i]);
       }
     });
     return of_column;

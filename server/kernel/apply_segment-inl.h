@@ -88,8 +88,10 @@ class OwnCoefficients {
   double values_[7];
 };
 
-// The results of one vector of elements.
-template <class A>
+// The results of one vector of elements. Results that are put together to be
+// stored past the caches keep the adding units busy, too: then the last
+// subtraction goes to the others. The bits are the same.
+template <class A, bool kStreams>
 HWY_INLINE DoubleVector Evaluate(const BitsOf<A::kDtype>* x,
                                  const BitsOf<A::kDtype>* dy, DoubleVector mean,
                                  DoubleVector mean_lo, DoubleVector gain,
@@ -105,7 +107,9 @@ HWY_INLINE DoubleVector Evaluate(const BitsOf<A::kDtype>* x,
         SubAside(hn::Sub(LoadWide<A::kDtype>(x), mean), mean_lo);
     const auto centered_dy =
         SubAside(hn::Sub(LoadWide<A::kDtype>(dy), mean_dy), mean_dy_lo);
-    result = hn::Mul(gain, SubAside(centered_dy, hn::Mul(centered, k)));
+    const auto along_x = hn::Mul(centered, k);
+    result = hn::Mul(gain, kStreams ? SubAside(centered_dy, along_x)
+                                    : hn::Sub(centered_dy, along_x));
   } else {
     result = hn::Mul(gain, LoadWide<A::kDtype>(dy));
   }
@@ -125,9 +129,9 @@ HWY_INLINE void ApplyVector(const BitsOf<A::kDtype>* x,
   const auto mean_dy = Coefficient<A, A::kIsBackward>(c.mean_dy, column);
   const auto mean_dy_lo = Coefficient<A, A::kIsBackward>(c.mean_dy_lo, column);
   const auto k = Coefficient<A, A::kIsBackward>(c.k, column);
-  StoreNarrow<A::kDtype>(
-      Evaluate<A>(x, dy, mean, mean_lo, gain, beta, mean_dy, mean_dy_lo, k),
-      out);
+  StoreNarrow<A::kDtype>(Evaluate<A, false>(x, dy, mean, mean_lo, gain, beta,
+                                            mean_dy, mean_dy_lo, k),
+                         out);
 }
 
 // The last elements of a segment, fewer than a vector.
@@ -167,11 +171,11 @@ HWY_INLINE void ApplyPair(const BitsOf<A::kDtype>* x,
   const std::size_t lanes = LaneCount();
   if constexpr (kFetches && A::kReadsX) PrefetchFar(x + ahead);
   if constexpr (kFetches && A::kReadsDy) PrefetchFar(dy + ahead);
-  const auto result_i = Evaluate<A>(x, dy, mean_i, mean_lo_i, gain_i, beta_i,
-                                    mean_dy_i, mean_dy_lo_i, k_i);
+  const auto result_i = Evaluate<A, kStreams>(
+      x, dy, mean_i, mean_lo_i, gain_i, beta_i, mean_dy_i, mean_dy_lo_i, k_i);
   const auto result_j =
-      Evaluate<A>(x + lanes, dy + lanes, mean_j, mean_lo_j, gain_j, beta_j,
-                  mean_dy_j, mean_dy_lo_j, k_j);
+      Evaluate<A, kStreams>(x + lanes, dy + lanes, mean_j, mean_lo_j, gain_j,
+                            beta_j, mean_dy_j, mean_dy_lo_j, k_j);
   if constexpr (kRows > 1) {
     ApplyPair<A, kStreams, kFetches, kRows - 1>(
         x + stride, dy + stride, stride, ahead, mean_i, mean_j, mean_lo_i,

@@ -39,6 +39,14 @@ struct LaneTotals {
   HWY_ALIGN std::int64_t units[kSums][kMaxLanes];
 };
 
+template <Dtype kDtype>
+HWY_INLINE void ClearLanes(LaneTotals& totals) {
+  const IntegerTag di;
+  for (std::size_t k = 0; k < kSumsOf<kDtype>; ++k) {
+    hn::Store(hn::Zero(di), di, totals.units[k]);
+  }
+}
+
 HWY_INLINE void AddGain(DoubleVector accumulator, DoubleVector start,
                         std::int64_t* HWY_RESTRICT total) {
   const IntegerTag di;
@@ -190,12 +198,16 @@ inline constexpr bool kUpperMayDo =
     !(kSquares && kDtype == Dtype::kF16);
 
 // Adds sum(a) and sum(a*b) of a block, or returns false and adds nothing.
+// What follows the block in memory is fetched meanwhile, a line every
+// `fetched_every` elements.
 // REQUIRES: the block has at most BlockRows(length) rows; a is b for squares;
-// no other arithmetic since WatchForInexact was inexact.
+// no other arithmetic since WatchForInexact was inexact; fetched_every is a
+// power of two.
 template <Dtype kDtype, bool kSquares, Slices kSlices = Slices::kTwo>
 HWY_INLINE bool AddCertifiedBlock(const BitsOf<kDtype>* a,
                                   const BitsOf<kDtype>* b, const Rows& block,
                                   const LaneScale<kDtype>& scale,
+                                  std::size_t fetched_every,
                                   LaneTotals& totals) {
   constexpr bool kWide = Certificate<kDtype>::kWide;
   constexpr bool kScans = kScansWhileSumming<kDtype, kSquares>;
@@ -213,12 +225,6 @@ HWY_INLINE bool AddCertifiedBlock(const BitsOf<kDtype>* a,
   auto rest0 = rest, rest1 = rest, sum_rest0 = sum_rest, sum_rest1 = sum_rest;
   auto error0 = error, error1 = error;
   auto error_rest0 = error_rest, error_rest1 = error_rest;
-
-  // What follows is the rest of the row, or in NCHW the next channel. Of two
-  // tensors it is fetched in part here, and in part while this one is applied.
-  constexpr std::size_t kFourLines = 256 / sizeof(BitsOf<kDtype>);
-  const std::size_t fetched_every =
-      kSquares || block.stride == 0 ? 1 : kFourLines;
 
   auto a_least = hn::Set(ds, static_cast<BitsOf<kDtype>>(~BitsOf<kDtype>{0}));
   auto a_greatest = hn::Zero(ds);
@@ -254,7 +260,7 @@ HWY_INLINE bool AddCertifiedBlock(const BitsOf<kDtype>* a,
     std::size_t i = 0;
     for (; i + 2 * lanes <= block.length; i += 2 * lanes) {
       for (std::size_t k = 0; k < 2 * lanes; k += hn::Lanes(ds)) {
-        if ((i + k) % fetched_every == 0) {
+        if (((i + k) & (fetched_every - 1)) == 0) {
           PrefetchFar(a + i + k + block.length);
           if constexpr (!kSquares) PrefetchFar(b + i + k + block.length);
         }

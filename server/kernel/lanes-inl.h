@@ -45,6 +45,9 @@ using HalfBitsTag = hn::Rebind<std::uint16_t, DoubleTag>;
 inline constexpr std::size_t kMaxLanes = hn::MaxLanes(DoubleTag());
 HWY_INLINE std::size_t LaneCount() { return hn::Lanes(DoubleTag()); }
 
+// What memory and caches hand over at once.
+inline constexpr std::size_t kLineBytes = 64;
+
 // Fetches a line into the second-level cache, for use some thousand elements
 // later. (In the first level it would push out what is read a second time.)
 // Any address will do.

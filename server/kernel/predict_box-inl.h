@@ -25,7 +25,9 @@ namespace batchnorm::kernel::HWY_NAMESPACE {
 
 // A channel's sample: this many rows of at most kSampleColumns values.
 inline constexpr std::int64_t kSampleRows = 8;
-inline constexpr std::int64_t kSampleColumns = 32;
+inline constexpr std::int64_t kSampleColumns = 16;
+// From this many columns a channel on, channels are sampled one by one.
+inline constexpr std::int64_t kSampledColumns = 32;
 // Columns that are sampled together.
 inline constexpr std::size_t kPredictedColumns = 512;
 
@@ -42,6 +44,18 @@ double MagnitudeOf(BitsOf<kDtype> bits) {
   }
 }
 
+// The number of the sampled row i, of Box::rows of them.
+HWY_INLINE std::int64_t SampledRow(const Box& box, std::int64_t i) {
+  return box.rows < kSampleRows ? i : box.rows * i / kSampleRows;
+}
+
+// Takes `v` into the greatest magnitudes, doubled as bits.
+template <class D>
+HWY_INLINE hn::Vec<D> GreaterOf(D d, hn::Vec<D> greatest, hn::Vec<D> v) {
+  (void)d;
+  return hn::Max(greatest, hn::Add(v, v));  // without the sign
+}
+
 // The greatest magnitudes, doubled as bits, of columns in the sampled rows.
 template <Dtype kDtype>
 HWY_INLINE void SampleColumns(const BitsOf<kDtype>* values, const Box& box,
@@ -51,9 +65,8 @@ HWY_INLINE void SampleColumns(const BitsOf<kDtype>* values, const Box& box,
   for (std::size_t j = 0; j < columns; j += hn::Lanes(d)) {
     auto largest = hn::Zero(d);
     for (std::int64_t i = 0; i < rows; ++i) {
-      const auto* row = values + box.rows * i / rows * box.row_stride;
-      const auto v = LoadFirst(d, row + j, columns - j);
-      largest = hn::Max(largest, hn::Add(v, v));  // without the sign
+      const auto* row = values + SampledRow(box, i) * box.row_stride;
+      largest = GreaterOf(d, largest, LoadFirst(d, row + j, columns - j));
     }
     hn::StoreU(largest, d, greatest + j);
   }
@@ -70,12 +83,39 @@ HWY_INLINE double SampleOf(const BitsOf<kDtype>* greatest,
   return MagnitudeOf<kDtype>(static_cast<BitsOf<kDtype>>(largest >> 1));
 }
 
+// The same of a box of one channel.
+template <Dtype kDtype>
+HWY_INLINE double SampleOfChannel(const BitsOf<kDtype>* values,
+                                  const Box& box) {
+  const hn::ScalableTag<BitsOf<kDtype>> d;
+  const auto columns = static_cast<std::size_t>(box.columns);
+  const std::int64_t rows = std::min(box.rows, kSampleRows);
+  auto largest = hn::Zero(d);
+  for (std::int64_t i = 0; i < rows; ++i) {
+    const auto* row = values + box.offset + SampledRow(box, i) * box.row_stride;
+    for (std::size_t j = 0; j < columns; j += hn::Lanes(d)) {
+      largest = GreaterOf(d, largest, LoadFirst(d, row + j, columns - j));
+    }
+  }
+  HWY_ALIGN BitsOf<kDtype> greatest[hn::MaxLanes(d)];
+  hn::Store(largest, d, greatest);
+  return SampleOf<kDtype>(greatest, static_cast<std::int64_t>(hn::Lanes(d)));
+}
+
 template <Dtype kDtype, bool kSquares>
 bool AllHaveScales(const Box& box, const ChannelTotals* channels) {
   for (std::int64_t c = box.first_channel(); c < box.end_channel(); ++c) {
     if (!IsScaleFor<kDtype, kSquares>(channels[c].scale)) return false;
   }
   return true;
+}
+
+// Gives a channel that has no scale yet one, from a sample of `size` values.
+template <Dtype kDtype, bool kSquares>
+HWY_INLINE void TakeScale(const Magnitudes& sample, std::int64_t size,
+                          ChannelTotals& channel) {
+  if (IsScaleFor<kDtype, kSquares>(channel.scale)) return;
+  channel.Rescale(ScaleOfSample<kDtype, kSquares>(sample, size));
 }
 
 // A box of at most kPredictedColumns columns.
@@ -93,28 +133,24 @@ void PredictStrip(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
   }
   ForEachChannel(box, [&](std::int64_t channel, std::int64_t column,
                           std::int64_t width) HWY_ATTR {
-    ChannelTotals& totals = channels[channel];
-    if (IsScaleFor<kDtype, kSquares>(totals.scale)) return;
     const double sample_a = SampleOf<kDtype>(of_a + column, width);
     const double sample_b =
         kSquares ? sample_a : SampleOf<kDtype>(of_b + column, width);
-    totals.Rescale(ScaleOfSample<kDtype, kSquares>(
-        {sample_a, sample_b}, width * std::min(box.rows, kSampleRows)));
+    TakeScale<kDtype, kSquares>({sample_a, sample_b},
+                                width * std::min(box.rows, kSampleRows),
+                                channels[channel]);
   });
 }
 
-// Fetches what the sample of the channel that begins at `column` will read,
-// which nothing else would be quick enough for.
-template <typename Bits>
-HWY_INLINE void PrefetchSample(const Bits* values, const Box& box,
-                               std::int64_t column) {
-  const std::int64_t rows = std::min(box.rows, kSampleRows);
-  for (std::int64_t i = 0; i < rows; ++i) {
-    const Bits* at =
-        values + box.offset + box.rows * i / rows * box.row_stride + column;
-    PrefetchFar(at);
-    PrefetchFar(at + kSampleColumns - 1);
-  }
+// A box of at most kSampleColumns columns, all of one channel.
+template <Dtype kDtype, bool kSquares>
+HWY_INLINE void PredictChannel(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
+                               const Box& box, ChannelTotals& channel) {
+  const double sample_a = SampleOfChannel<kDtype>(a, box);
+  const double sample_b = kSquares ? sample_a : SampleOfChannel<kDtype>(b, box);
+  TakeScale<kDtype, kSquares>({sample_a, sample_b},
+                              box.columns * std::min(box.rows, kSampleRows),
+                              channel);
 }
 
 // Gives the channels of a box that have no scale yet one, from a sample.
@@ -122,7 +158,7 @@ template <Dtype kDtype, bool kSquares>
 void PredictBox(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
                 const Box& box, ChannelTotals* channels) {
   if (AllHaveScales<kDtype, kSquares>(box, channels)) return;
-  if (box.inner < kSampleColumns) {
+  if (box.inner < kSampledColumns) {
     // Neighbouring channels together.
     for (std::int64_t at = 0; at < box.columns; at += kPredictedColumns) {
       const std::int64_t width =
@@ -131,10 +167,11 @@ void PredictBox(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
     }
     return;
   }
-  ForEachChannel(box, [&](std::int64_t, std::int64_t column,
+  ForEachChannel(box, [&](std::int64_t channel, std::int64_t column,
                           std::int64_t width) HWY_ATTR {
-    PredictStrip<kDtype, kSquares>(
-        a, b, box.Columns(column, std::min(width, kSampleColumns)), channels);
+    PredictChannel<kDtype, kSquares>(
+        a, b, box.Columns(column, std::min(width, kSampleColumns)),
+        channels[channel]);
   });
 }
 

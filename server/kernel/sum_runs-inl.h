@@ -41,15 +41,18 @@ HWY_INLINE void AddUnits(const ChannelTotals::Wide* units,
   }
 }
 
+// Each of two sets gains less than 2^52 a block: so many blocks of all lanes
+// together less than 2^63.
+inline constexpr int kBlocksUntilDrain = (1 << 9) / int{kMaxLanes};
+
 template <Dtype kDtype, bool kSquares>
 HWY_INLINE void DrainLanes(LaneTotals& totals, ChannelTotals& channel) {
+  const IntegerTag di;
   ChannelTotals::Wide units[kSums] = {};
   for (std::size_t k = 0; k < kSumsOf<kDtype>; ++k) {
-    for (std::size_t i = 0; i < LaneCount(); ++i) {
-      units[k] += totals.units[k][i];
-      totals.units[k][i] = 0;
-    }
+    units[k] = hn::GetLane(hn::SumOfLanes(di, hn::Load(di, totals.units[k])));
   }
+  ClearLanes<kDtype>(totals);
   AddUnits<kDtype, kSquares>(units, channel);
 }
 
@@ -88,14 +91,30 @@ HWY_NOINLINE void SpillRows(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
                                   block.rows * block.length, found, channel);
 }
 
+// Every how many elements of a row a line of what follows is fetched: the rest
+// of the row, or the next channel.
+template <Dtype kDtype, bool kSquares>
+HWY_INLINE std::size_t FetchedEvery(std::size_t length, bool from_memory) {
+  constexpr std::size_t kLine = kLineBytes / sizeof(BitsOf<kDtype>);
+  // Shorter rows are over before the machine sees that they go on.
+  constexpr std::size_t kLongRow = 512;
+  const bool is_cut = BlockRows<kDtype>(length) == 0;
+  if (kSquares || is_cut || (from_memory && length < kLongRow)) return kLine;
+  // Of two tensors in part: the rest is fetched while this channel is applied.
+  return 4 * kLine;
+}
+
 // The blocks of one channel.
 template <Dtype kDtype, bool kSquares>
 class ChannelRun {
  public:
   using P = ProductCertificate<kDtype, kSquares>;
 
-  explicit ChannelRun(ChannelTotals& channel) : channel_(channel) {
-    scale_ = P::Scale(channel.scale.top, channel.scale.other_top);
+  ChannelRun(std::size_t fetched_every, ChannelTotals& channel)
+      : fetched_every_(fetched_every),
+        channel_(channel),
+        scale_(P::Scale(channel.scale.top, channel.scale.other_top)) {
+    ClearLanes<kDtype>(totals_);
     WatchForInexact();
   }
   ~ChannelRun() { DrainLanes<kDtype, kSquares>(totals_, channel_); }
@@ -111,7 +130,8 @@ class ChannelRun {
  private:
   HWY_INLINE bool AddCertified(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
                                const Rows& block) {
-    return AddCertifiedBlock<kDtype, kSquares>(a, b, block, scale_, totals_);
+    return AddCertifiedBlock<kDtype, kSquares>(a, b, block, scale_,
+                                               fetched_every_, totals_);
   }
 
   // After a block that was not certified: looked at first.
@@ -152,8 +172,8 @@ class ChannelRun {
   HWY_INLINE bool AddUpper(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
                            const Rows& block) {
     constexpr int kSeldom = 6;
-    if (AddCertifiedBlock<kDtype, kSquares, Slices::kUpper>(a, b, block, scale_,
-                                                            totals_)) {
+    if (AddCertifiedBlock<kDtype, kSquares, Slices::kUpper>(
+            a, b, block, scale_, fetched_every_, totals_)) {
       upper_misses_ = blocks_until_upper_ = 0;
       CountBlock();
       return true;
@@ -164,12 +184,10 @@ class ChannelRun {
     return false;
   }
 
-  // Each of two sets gains less than 2^52 a block; a total holds 2^63.
-  static constexpr int kBlocksUntilDrain = 1 << 9;
-
+  const std::size_t fetched_every_;
   ChannelTotals& channel_;
   LaneScale<kDtype> scale_;
-  LaneTotals totals_ = {};
+  LaneTotals totals_;
   int blocks_ = 0;
   bool is_doubtful_ = false;  // the last block was not certified
   int upper_misses_ = 0;
@@ -180,8 +198,10 @@ class ChannelRun {
 // part of a long one.
 template <Dtype kDtype, bool kSquares>
 HWY_INLINE void AddChannelRows(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
-                               const Rows& rows, ChannelTotals& channel) {
-  ChannelRun<kDtype, kSquares> run(channel);
+                               const Rows& rows, bool from_memory,
+                               ChannelTotals& channel) {
+  ChannelRun<kDtype, kSquares> run(
+      FetchedEvery<kDtype, kSquares>(rows.length, from_memory), channel);
   const std::size_t block_rows = BlockRows<kDtype>(rows.length);
   if (block_rows > 0) {
     for (std::size_t row = 0; row < rows.rows; row += block_rows) {
@@ -203,15 +223,15 @@ HWY_INLINE void AddChannelRows(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
 }
 
 template <Dtype kDtype, bool kSquares>
-void SumRuns(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b, const Box& box,
-             ChannelTotals* channels) {
+void SumRuns(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b, bool from_memory,
+             const Box& box, ChannelTotals* channels) {
   ForEachChannel(box, [&](std::int64_t channel, std::int64_t column,
                           std::int64_t columns) HWY_ATTR {
     AddChannelRows<kDtype, kSquares>(
         a + box.offset + column, b + box.offset + column,
         {static_cast<std::size_t>(box.rows), box.row_stride,
          static_cast<std::size_t>(columns)},
-        channels[channel]);
+        from_memory, channels[channel]);
   });
 }
 

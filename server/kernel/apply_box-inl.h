@@ -28,6 +28,9 @@ namespace batchnorm::kernel::HWY_NAMESPACE {
 inline constexpr std::int64_t kChunk = 4096;
 // Columns whose coefficients stay in the first-level cache.
 inline constexpr std::int64_t kCoefficientColumns = 512;
+// Short rows that are in a cache are folded to as many, which leave more of the
+// first level to the tensors.
+inline constexpr std::int64_t kCachedCoefficientColumns = 256;
 // Below this many columns a channel, lanes hold columns of several channels:
 // that spares what each segment begins and ends with. The more so where several
 // rows can share what is loaded of their columns' coefficients.
@@ -87,7 +90,9 @@ class BoxApplier {
   template <bool kMayBeNan>
   HWY_INLINE void ApplyBox(const Box& box) {
     if (box.inner >= SegmentColumns(box)) return ApplySegments<kMayBeNan>(box);
-    const std::int64_t fold = FoldFor(box, kCoefficientColumns);
+    const std::int64_t fold =
+        FoldFor(box, options_.ahead > 0 ? kCoefficientColumns
+                                        : kCachedCoefficientColumns);
     ForEachFolded(box, fold, [&](const Box& part) HWY_ATTR {
       // The second and later parts of a row begin where a line does.
       std::int64_t most = HasOwnCoefficients(part)

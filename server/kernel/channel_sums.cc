@@ -97,6 +97,10 @@ void ForwardSums::Add(const ChannelLayout& layout, std::int64_t first,
   assert(layout.channels() == channels());
   const FloatingPointScope scope;
   ForEachBoxOfBlock(layout, first, x.size(), [&](const Box& box) {
+    if (SplitsByChannel(box, workers)) {
+      return ForEachThreadsColumns(box, workers,
+                                   [&](const Box& part) { AddBox(x, part); });
+    }
     PredictForwardBox(x, box, totals_.data());
     AddInParts(box, workers, *this, [&](const Box& part, ForwardSums& sums) {
       sums.AddBox(x, part);
@@ -180,6 +184,10 @@ void BackwardSums::Add(const ChannelLayout& layout, std::int64_t first,
   if (x.dtype != dy.dtype) return AddMixed(layout, first, x, dy, workers);
   const FloatingPointScope scope;
   ForEachBoxOfBlock(layout, first, x.size(), [&](const Box& box) {
+    if (SplitsByChannel(box, workers)) {
+      return ForEachThreadsColumns(
+          box, workers, [&](const Box& part) { AddBox(x, dy, part); });
+    }
     PredictBackwardBox(x, dy, box, totals_.data());
     AddInParts(box, workers, *this, [&](const Box& part, BackwardSums& sums) {
       sums.AddBox(x, dy, part);

@@ -36,10 +36,11 @@ void AddBox(const std::byte* a, const std::byte* b, std::int64_t size,
     SumRuns<kDtype, kSquares>(a_bits, b_bits, from_memory, box, channels);
   } else {
     const bool from_memory = ComeFromMemory(kSquares ? bytes : 2 * bytes);
-    ForEachFolded(box, FoldFor(box, kFoldedColumns), [&](const Box& part) {
-      SumColumns<kDtype, kSquares>(a_bits, b_bits, size, from_memory, part,
-                                   channels);
-    });
+    ForEachFolded(box, FoldFor(box, FoldedColumns(from_memory)),
+                  [&](const Box& part) {
+                    SumColumns<kDtype, kSquares>(a_bits, b_bits, size,
+                                                 from_memory, part, channels);
+                  });
   }
 }
 

@@ -37,8 +37,11 @@ namespace batchnorm::kernel::HWY_NAMESPACE {
 
 // A strip's accumulators and the tile at work share the first-level cache.
 inline constexpr std::size_t kStripColumns = 768;
-// Rows are folded to as many, whose accumulators stay in the first-level cache.
-inline constexpr std::int64_t kFoldedColumns = 512;
+// Rows are folded to as many, whose accumulators stay in the first-level cache:
+// fewer where the tensors are in a cache, too.
+inline constexpr std::int64_t FoldedColumns(bool from_memory) {
+  return from_memory ? 512 : 256;
+}
 inline constexpr std::int64_t kTileRows = 4;
 // Vectors of elements reach this far behind the last column.
 inline constexpr std::size_t kScanRoom =

@@ -43,7 +43,11 @@ TrainBatch TrainForward(const ChannelLayout& layout, TensorView x, double eps,
   const std::optional<Box> whole = GroupedBox(layout);
   if (!whole) {
     batch.sums.Add(layout, 0, x, workers);
-    batch.statistics = FinishForward(batch.sums, eps, degenerate);
+    ForEachChannelRange(Channels(layout), workers,
+                        [&](std::size_t first, std::size_t end) {
+                          FinishForwardRange(batch.sums, eps, degenerate,
+                                             {first, end}, batch.statistics);
+                        });
     ApplyForward(layout, 0, x, batch.statistics, gamma, beta, y, workers);
     return batch;
   }
@@ -78,7 +82,12 @@ Gradients TrainBackward(const ChannelLayout& layout, TensorView x,
   if (!whole || x.dtype != dy.dtype ||
       !AreUnscaled(batch.statistics, {0, Channels(layout)})) {
     sums.Add(layout, 0, x, dy, workers);
-    Gradients gradients = FinishBackward(batch.sums, sums, eps, degenerate);
+    Gradients gradients = GradientsRoom(Channels(layout));
+    ForEachChannelRange(Channels(layout), workers,
+                        [&](std::size_t first, std::size_t end) {
+                          FinishBackwardRange(batch.sums, sums, eps, degenerate,
+                                              {first, end}, gradients);
+                        });
     ApplyBackward(layout, 0, x, dy, batch.statistics, gradients, gamma, dx,
                   workers);
     return gradients;

@@ -53,6 +53,50 @@ void ForEachPart(const Box& box, std::int64_t parts_a_thread, Workers& workers,
   });
 }
 
+// Whether each thread had better take channels of its own, all their rows.
+// Nothing needs to be merged then, which where a channel has few values takes
+// as long as to sum them. But parts of rows are slower to come from memory than
+// whole ones.
+inline bool SplitsByChannel(const Box& box, const Workers& workers) {
+  constexpr std::int64_t kLeastColumns = 256;
+  constexpr std::int64_t kMostRowsAColumn = 16;
+  const std::int64_t columns = box.columns / workers.threads();
+  return box.inner == 1 && box.period == 0 && columns >= kLeastColumns &&
+         box.rows <= kMostRowsAColumn * columns &&
+         box.rows * columns >= kElementsATask;
+}
+
+// Calls visit(part) for boxes of whole lines of columns that make up `box`, one
+// a thread.
+template <typename Visit>
+void ForEachThreadsColumns(const Box& box, Workers& workers,
+                           const Visit& visit) {
+  constexpr std::int64_t kColumnStep = 64;
+  const std::int64_t lines = (box.columns + kColumnStep - 1) / kColumnStep;
+  const std::int64_t step =
+      (lines + workers.threads() - 1) / workers.threads() * kColumnStep;
+  workers.Run((box.columns + step - 1) / step, [&](std::int64_t i) {
+    const FloatingPointScope scope;
+    visit(box.Columns(i * step, std::min(step, box.columns - i * step)));
+  });
+}
+
+// Calls visit(first, end) for ranges that make up so many channels, from the
+// workers' threads.
+template <typename Visit>
+void ForEachChannelRange(std::size_t channels, Workers& workers,
+                         const Visit& visit) {
+  constexpr std::size_t kChannelsATask = 512;
+  const auto threads = static_cast<std::size_t>(workers.threads());
+  const std::size_t tasks =
+      std::clamp<std::size_t>(channels / kChannelsATask, 1, threads);
+  workers.Run(static_cast<std::int64_t>(tasks), [&](std::int64_t task) {
+    const FloatingPointScope scope;
+    const auto i = static_cast<std::size_t>(task);
+    visit(channels * i / tasks, channels * (i + 1) / tasks);
+  });
+}
+
 // What a group's tensors may take of the second-level cache.
 inline constexpr std::int64_t kGroupBytes = std::int64_t{1} << 18;
 // With fewer columns a channel, a group's rows are too short for the memory.

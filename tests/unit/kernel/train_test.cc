@@ -117,7 +117,9 @@ TEST_P(TrainTest, HasTheReadableBitsForEveryNumberOfThreads) {
     Workers workers(threads);
     for (const Shape& shape :
          {Shape{{3000, 40}, {1}}, Shape{{4, 30, 1000}, {1}},
-          Shape{{40, 60, 49}, {1}}, Shape{{100, 3, 100, 2}, {1, 3}}}) {
+          Shape{{40, 60, 49}, {1}}, Shape{{100, 3, 100, 2}, {1, 3}},
+          // So many channels that each thread takes its own.
+          Shape{{33, 1549}, {1}}}) {
       ExpectReadable(shape, Generators().front(), workers);
     }
   }

@@ -58,7 +58,7 @@ void ForEachPart(const Box& box, std::int64_t parts_a_thread, Workers& workers,
 // as long as to sum them. But parts of rows are slower to come from memory than
 // whole ones.
 inline bool SplitsByChannel(const Box& box, const Workers& workers) {
-  constexpr std::int64_t kLeastColumns = 256;
+  constexpr std::int64_t kLeastColumns = 512;
   constexpr std::int64_t kMostRowsAColumn = 16;
   const std::int64_t columns = box.columns / workers.threads();
   return box.inner == 1 && box.period == 0 && columns >= kLeastColumns &&

@@ -35,8 +35,10 @@
 HWY_BEFORE_NAMESPACE();
 namespace batchnorm::kernel::HWY_NAMESPACE {
 
-// A strip's accumulators and the tile at work share the first-level cache.
-inline constexpr std::size_t kStripColumns = 768;
+// A strip's accumulators and the tile at work share the first-level cache. Of
+// tensors that come from memory rather whole rows, of which less has to stay.
+inline constexpr std::size_t kStripColumns = 1024;
+inline constexpr std::size_t kCachedStripColumns = 768;
 // Rows are folded to as many, whose accumulators stay in the first-level cache:
 // fewer where the tensors are in a cache, too.
 inline constexpr std::int64_t FoldedColumns(bool from_memory) {
@@ -50,11 +52,11 @@ inline constexpr std::size_t kStripRoom = kStripColumns + 2 * kScanRoom;
 
 // How many columns each strip of so many has: about the same, since memory
 // takes longer for short segments of rows, and whole lines.
-inline std::int64_t StripColumns(std::int64_t columns) {
-  constexpr std::int64_t kMost = kStripColumns;
+inline std::int64_t StripColumns(std::int64_t columns, bool from_memory) {
   constexpr std::int64_t kLine = 16;
+  const std::int64_t most = from_memory ? kStripColumns : kCachedStripColumns;
   const std::int64_t strips =
-      std::max<std::int64_t>((columns + kMost - 1) / kMost, 1);
+      std::max<std::int64_t>((columns + most - 1) / most, 1);
   const std::int64_t step = strips * kLine;
   return (columns + step - 1) / step * kLine;
 }
@@ -127,8 +129,15 @@ class ColumnStrip {
   // A total gains less than 2^52 a closing and holds 2^63.
   static constexpr std::int64_t kClosingsUntilDrain = 1 << 10;
 
-  // How far ahead rows are fetched: a tile of two tensors, two of one.
-  static constexpr std::int64_t kRowsFetched = (kSquares ? 2 : 1) * kTileRows;
+  // How far ahead rows are fetched.
+  static constexpr std::int64_t kRowsFetched = 2 * kTileRows;
+
+  // Two tensors come from memory quickest as two streams: row by row, as long
+  // as the accumulators, loaded and stored for each, take less time than that.
+  std::int64_t TileRows() const {
+    constexpr bool kWaitsForMemory = !kSquares && kDtype == Dtype::kF32;
+    return kWaitsForMemory && from_memory_ ? 1 : kTileRows;
+  }
 
   // Fetches a line after the other; the same one, which costs nothing, if step
   // is 0.
@@ -220,9 +229,10 @@ class ColumnStrip {
 
   void AddRows(const Bits* a, const Bits* b, std::int64_t readable,
                std::int64_t rows) {
-    for (std::int64_t row = 0; row < rows; row += kTileRows) {
+    const std::int64_t most = TileRows();
+    for (std::int64_t row = 0; row < rows; row += most) {
       const auto tile_rows =
-          static_cast<std::size_t>(std::min(kTileRows, rows - row));
+          static_cast<std::size_t>(std::min(most, rows - row));
       const Bits* a_rows[kTileRows];
       const Bits* b_rows[kTileRows];
       for (std::size_t r = 0; r < tile_rows; ++r) {
@@ -238,6 +248,8 @@ class ColumnStrip {
       const std::int64_t next = (row + kRowsFetched) * box_.row_stride;
       if (tile_rows == kTileRows) {
         AddTile(a_rows, b_rows, kTileRows, a + next, b + next);
+      } else if (tile_rows == 1) {
+        AddTile(a_rows, b_rows, 1, a + next, b + next);
       } else {
         AddTile(a_rows, b_rows, tile_rows, a + next, b + next);
       }
@@ -614,7 +626,7 @@ void SumColumns(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
                 std::int64_t readable, bool from_memory, const Box& box,
                 ChannelTotals* channels) {
   const auto strip = hwy::MakeUniqueAligned<ColumnStrip<kDtype, kSquares>>();
-  const std::int64_t width = StripColumns(box.columns);
+  const std::int64_t width = StripColumns(box.columns, from_memory);
   for (std::int64_t column = 0; column < box.columns; column += width) {
     const Box part = box.Columns(column, std::min(width, box.columns - column));
     strip->Add(a + part.offset, b + part.offset, readable - part.offset,

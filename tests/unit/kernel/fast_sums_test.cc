@@ -220,6 +220,25 @@ INSTANTIATE_TEST_SUITE_P(
                      testing::ValuesIn(kDtypes)),
     NameOfTargetAndDtype);
 
+// Tensors too large for the caches go through other strips and tiles.
+TEST(FastSumsOfLargeTensorsTest, AreTheReadableOnes) {
+  constexpr std::int64_t kBytes = (std::int64_t{12} << 20) + 1;
+  Random random(8);
+  for (const auto& [dtype, channels] :
+       {std::pair{Dtype::kF32, 1300}, std::pair{Dtype::kF32, 70},
+        std::pair{Dtype::kBF16, 1300}, std::pair{Dtype::kF16, 1300},
+        std::pair{Dtype::kF64, 1300}}) {
+    const std::int64_t row_bytes =
+        channels * static_cast<std::int64_t>(SizeOf(dtype));
+    const Shape shape = {{kBytes / row_bytes + 1, channels}, {1}};
+    SCOPED_TRACE(shape.Text());
+    const ChannelLayout layout = shape.layout();
+    const Data data(layout, dtype, dtype, Generators().front(), random);
+    EXPECT_TRUE(Has(SumsOf(layout, data.x), data.forward));
+    EXPECT_TRUE(Has(SumsOf(layout, data.x, data.dy), data.backward));
+  }
+}
+
 // Totals are drained before they overflow: 2^22 values, as large as a
 // certificate allows, of one sign.
 TEST(FastSumsOfLongChannelsTest, DoNotOverflow) {

@@ -107,7 +107,7 @@ class BoxApplier {
     });
   }
 
-  // Row by row, the channels of a row one after the other.
+  // A channel's columns together.
   template <bool kMayBeNan>
   HWY_INLINE void ApplySegments(const Box& box) {
     using A = Loop<kFormula, kDtype, false, kMayBeNan>;
@@ -118,6 +118,7 @@ class BoxApplier {
       if (options_.ahead == 0) return ApplyPlanes<A, false>(box);
       return ApplyPlanes<A, true>(box);
     }
+    // Row by row, the channels of a row one after the other.
     for (std::int64_t row = 0; row < box.rows; ++row) {
       for (std::int64_t at = 0; at < box.columns; at += kChunk) {
         const Box chunk =
@@ -133,6 +134,7 @@ class BoxApplier {
     }
   }
 
+  // Channel by channel, whose coefficients stay in registers for several rows.
   template <class A, bool kFetches>
   HWY_INLINE void ApplyPlanes(const Box& box) {
     ForEachChannel(box, [&](std::int64_t channel, std::int64_t column,

@@ -29,6 +29,9 @@ inline bool ComeFromMemory(std::size_t bytes) { return bytes > kCachedBytes; }
 // Less than this is not worth waking a thread for.
 inline constexpr std::int64_t kElementsATask = std::int64_t{1} << 14;
 
+// Whole cache lines of columns, so that threads share none.
+inline constexpr std::int64_t kColumnStep = 64;
+
 // Calls visit(part, i) for boxes that make up `box`, i counting them from 0 and
 // below workers.threads() * parts_a_thread, from the workers' threads. Parts
 // are whole rows where there are enough, else columns of all rows.
@@ -41,8 +44,6 @@ void ForEachPart(const Box& box, std::int64_t parts_a_thread, Workers& workers,
   if (workers.threads() == 1 || parts <= 1) return visit(box, 0);
   const bool by_rows = box.rows >= parts;
   const std::int64_t size = by_rows ? box.rows : box.columns;
-  // Whole cache lines of columns, so that threads share none.
-  constexpr std::int64_t kColumnStep = 64;
   std::int64_t step = (size + parts - 1) / parts;
   if (!by_rows) step = (step + kColumnStep - 1) / kColumnStep * kColumnStep;
   workers.Run((size + step - 1) / step, [&](std::int64_t i) {
@@ -66,15 +67,13 @@ inline bool SplitsByChannel(const Box& box, const Workers& workers) {
          box.rows * columns >= kElementsATask;
 }
 
-// Calls visit(part) for boxes of whole lines of columns that make up `box`, one
-// a thread.
+// Calls visit(part) for boxes of all rows that make up `box`, one a thread.
 template <typename Visit>
 void ForEachThreadsColumns(const Box& box, Workers& workers,
                            const Visit& visit) {
-  constexpr std::int64_t kColumnStep = 64;
-  const std::int64_t lines = (box.columns + kColumnStep - 1) / kColumnStep;
+  const std::int64_t steps = (box.columns + kColumnStep - 1) / kColumnStep;
   const std::int64_t step =
-      (lines + workers.threads() - 1) / workers.threads() * kColumnStep;
+      (steps + workers.threads() - 1) / workers.threads() * kColumnStep;
   workers.Run((box.columns + step - 1) / step, [&](std::int64_t i) {
     const FloatingPointScope scope;
     visit(box.Columns(i * step, std::min(step, box.columns - i * step)));

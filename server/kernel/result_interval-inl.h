@@ -94,16 +94,18 @@ class IntervalNumbers {
 
  private:
   // Columns whose numbers are too large or too small for floats get a w of
-  // infinity: all their elements are in doubt.
+  // infinity: all their elements are in doubt. (A channel's own coefficients
+  // are read alone: another thread may be writing those beside them.)
   template <class A>
   HWY_INLINE void SetVector(const CoefficientsAt& c, std::size_t i) {
     const DoubleTag d;
     const auto infinity = hn::Set(d, std::numeric_limits<double>::infinity());
-    const auto gain = hn::LoadU(d, c.gain + i);
-    const Mean mean(c.mean + i, c.mean_lo + i);
+    const auto gain = Coefficient<A, true>(c.gain, i);
+    const Mean mean(Coefficient<A, true>(c.mean, i),
+                    Coefficient<A, true>(c.mean_lo, i));
     auto holds = hn::And(IsBelow(mean.value), IsFactor(gain));
     if constexpr (A::kIsForward) {
-      const auto beta = hn::LoadU(d, c.beta + i);
+      const auto beta = Coefficient<A, true>(c.beta, i);
       const auto less = hn::Mul(mean.lost, gain);
       const auto shift = hn::Sub(beta, less);
       holds = hn::And(holds, IsBelow(beta));
@@ -112,8 +114,9 @@ class IntervalNumbers {
       Store(kError, i,
             hn::IfThenElse(holds, LastError(1, shift, beta, less), infinity));
     } else {
-      const Mean mean_dy(c.mean_dy + i, c.mean_dy_lo + i);
-      const auto gain_k = hn::Neg(hn::Mul(gain, hn::LoadU(d, c.k + i)));
+      const Mean mean_dy(Coefficient<A, true>(c.mean_dy, i),
+                         Coefficient<A, true>(c.mean_dy_lo, i));
+      const auto gain_k = hn::Neg(hn::Mul(gain, Coefficient<A, true>(c.k, i)));
       const auto of_x = hn::Mul(mean.lost, gain_k);
       const auto of_dy = hn::Mul(mean_dy.lost, gain);
       const auto shift = hn::Neg(hn::Add(of_x, of_dy));
@@ -137,10 +140,8 @@ class IntervalNumbers {
 
   // A mean, and what its float lacks.
   struct Mean {
-    HWY_INLINE Mean(const double* hi, const double* lo)
-        : value(hn::LoadU(DoubleTag(), hi)),
-          lost(hn::Add(hn::Sub(value, AsFloats(value)),
-                       hn::LoadU(DoubleTag(), lo))) {}
+    HWY_INLINE Mean(DoubleVector hi, DoubleVector lo)
+        : value(hi), lost(hn::Add(hn::Sub(hi, AsFloats(hi)), lo)) {}
     DoubleVector value;
     DoubleVector lost;
   };

@@ -27,7 +27,7 @@ namespace batchnorm::kernel::HWY_NAMESPACE {
 inline constexpr std::int64_t kSampleRows = 8;
 inline constexpr std::int64_t kSampleColumns = 16;
 // From this many columns a channel on, channels are sampled one by one.
-inline constexpr std::int64_t kSampledColumns = 32;
+inline constexpr std::int64_t kAloneColumns = 32;
 // Columns that are sampled together.
 inline constexpr std::size_t kPredictedColumns = 512;
 
@@ -44,7 +44,8 @@ double MagnitudeOf(BitsOf<kDtype> bits) {
   }
 }
 
-// The number of the sampled row i, of Box::rows of them.
+// Which row of the box the sample's row i is: all of few, else some evenly
+// apart.
 HWY_INLINE std::int64_t SampledRow(const Box& box, std::int64_t i) {
   return box.rows < kSampleRows ? i : box.rows * i / kSampleRows;
 }
@@ -158,7 +159,7 @@ template <Dtype kDtype, bool kSquares>
 void PredictBox(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
                 const Box& box, ChannelTotals* channels) {
   if (AllHaveScales<kDtype, kSquares>(box, channels)) return;
-  if (box.inner < kSampledColumns) {
+  if (box.inner < kAloneColumns) {
     // Neighbouring channels together.
     for (std::int64_t at = 0; at < box.columns; at += kPredictedColumns) {
       const std::int64_t width =

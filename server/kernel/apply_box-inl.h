@@ -95,7 +95,7 @@ class BoxApplier {
                                         : kCachedCoefficientColumns);
     ForEachFolded(box, fold, [&](const Box& part) HWY_ATTR {
       // The second and later parts of a row begin where a line does.
-      std::int64_t most = HasOwnCoefficients(part)
+      std::int64_t most = part.HasChannelAColumn()
                               ? part.columns
                               : kCoefficientColumns - PastLine(part.offset);
       for (std::int64_t at = 0; at < part.columns;) {
@@ -124,11 +124,10 @@ class BoxApplier {
         const Box chunk =
             box.Rows(row, 1).Columns(at, std::min(kChunk, box.columns - at));
         Bits* const to = Destination(chunk.offset);
-        ForEachChannel(chunk, [&](std::int64_t channel, std::int64_t column,
-                                  std::int64_t columns) HWY_ATTR {
+        for (const auto& [channel, column, columns] : EachChannel(chunk)) {
           ApplyChannel<A>(chunk.offset + column, OfChannel(channel), columns,
                           to + column);
-        });
+        }
         Deliver(chunk.offset, chunk.columns);
       }
     }
@@ -137,8 +136,7 @@ class BoxApplier {
   // Channel by channel, whose coefficients stay in registers for several rows.
   template <class A, bool kFetches>
   HWY_INLINE void ApplyPlanes(const Box& box) {
-    ForEachChannel(box, [&](std::int64_t channel, std::int64_t column,
-                            std::int64_t columns) HWY_ATTR {
+    for (const auto& [channel, column, columns] : EachChannel(box)) {
       const CoefficientsAt c = OfChannel(channel);
       const auto size = static_cast<std::size_t>(columns);
       std::int64_t at = box.offset + column;
@@ -155,7 +153,7 @@ class BoxApplier {
                                          out_ + at);
         at += box.row_stride;
       }
-    });
+    }
   }
 
   // A segment of a channel's columns.
@@ -208,12 +206,11 @@ class BoxApplier {
   HWY_INLINE void StreamSegments(const Box& box) {
     for (std::int64_t row = 0; row < box.rows; ++row) {
       const std::int64_t at = box.offset + row * box.row_stride;
-      ForEachChannel(box, [&](std::int64_t channel, std::int64_t column,
-                              std::int64_t columns) HWY_ATTR {
+      for (const auto& [channel, column, columns] : EachChannel(box)) {
         const CoefficientsAt c = OfChannel(channel);
         if constexpr (kHasIntervals<A>) intervals_.Set<A>(c, 1);
         StreamRows<A, 1>(at + column, c, columns, 0, options_.ahead);
-      });
+      }
     }
   }
 
@@ -294,7 +291,7 @@ class BoxApplier {
     // Where columns share a channel, what follows lies along the row: all rows
     // of a strip come before the next one.
     const std::int64_t ahead =
-        options_.ahead > 0 && HasOwnCoefficients(box)
+        options_.ahead > 0 && box.HasChannelAColumn()
             ? std::max(options_.ahead, 2 * kRows * box.row_stride)
             : options_.ahead;
     if (directly) {
@@ -322,11 +319,6 @@ class BoxApplier {
         box.row_stride * static_cast<std::int64_t>(sizeof(Bits));
     return directly ? stride % std::int64_t{kLineBytes} == 0
                     : !options_.streams;
-  }
-
-  // Whether columns are channels.
-  static bool HasOwnCoefficients(const Box& box) {
-    return box.inner == 1 && box.period == 0;
   }
 
   CoefficientsAt OfChannel(std::int64_t channel) const {
@@ -358,15 +350,14 @@ class BoxApplier {
   // The coefficients of a box's columns: the channels' own, or repeated for
   // each of a channel's columns.
   CoefficientsAt OfColumns(const Box& box) {
-    if (HasOwnCoefficients(box)) return OfChannel(box.first_channel());
+    if (box.HasChannelAColumn()) return OfChannel(box.first_channel());
     CoefficientsAt of_column = {};
     const double** targets[] = {&of_column.mean,    &of_column.mean_lo,
                                 &of_column.gain,    &of_column.beta,
                                 &of_column.mean_dy, &of_column.mean_dy_lo,
                                 &of_column.k};
     for (std::size_t i = 0; i < kCoefficients; ++i) *targets[i] = repeated_[i];
-    ForEachChannel(box, [&](std::int64_t channel, std::int64_t column,
-                            std::int64_t columns) HWY_ATTR {
+    for (const auto& [channel, column, columns] : EachChannel(box)) {
       const CoefficientsAt of_channel = OfChannel(channel);
       const double* const sources[] = {
           of_channel.mean, of_channel.mean_lo, of_channel.gain,
@@ -376,7 +367,7 @@ class BoxApplier {
         if (sources[i] == nullptr) continue;
         Repeat(*sources[i], column, column + columns, repeated_[i]);
       }
-    });
+    }
     return of_column;
   }
 

@@ -51,6 +51,9 @@ struct Box {
     return part;
   }
 
+  // Channels follow each other, one a column.
+  bool HasChannelAColumn() const { return inner == 1 && period == 0; }
+
   // Rows that follow each other in memory, from the first column on, are one
   // long row as well. Of rows shorter than vectors that is the better view.
   bool CanFold() const {
@@ -91,20 +94,61 @@ void ForEachFolded(const Box& box, std::int64_t fold, Visit&& visit) {
   if (left > 0) visit(box.Rows(box.rows - left, left));
 }
 
-// Calls visit(channel, first_column, columns) for each channel of the box.
-template <typename Visit>
-void ForEachChannel(const Box& box, Visit&& visit) {
-  std::int64_t channel = box.first_channel();
-  std::int64_t length = box.inner - box.first_column % box.inner;
-  for (std::int64_t column = 0; column < box.columns; ++channel) {
-    length = std::min(length, box.columns - column);
-    visit(channel, column, length);
-    column += length;
-    length = box.inner;
-    const bool ends = box.period != 0 && column % box.period == 0;
-    if (ends) channel = box.channel - 1;
-  }
-}
+// The columns of a box that belong to one channel.
+struct ChannelColumns {
+  std::int64_t channel;
+  std::int64_t column;  // the first one, counted in the box
+  std::int64_t columns;
+};
+
+// for (const auto& [channel, column, columns] : EachChannel(box)) visits the
+// channels of a box: those of folded rows once a row. (A loop and not a
+// function that calls one: code for a later processor is not inlined into
+// code for any.)
+class EachChannel {
+ public:
+  explicit EachChannel(const Box& box) : box_(box) {}
+
+  struct End {};
+  class Iterator {
+   public:
+    explicit Iterator(const Box& box)
+        : first_{box.first_channel(), 0,
+                 box.inner - box.first_column % box.inner},
+          inner_(box.inner),
+          period_(box.period == 0 ? box.columns : box.period),
+          columns_(box.columns) {
+      BeginPeriod(0);
+    }
+
+    bool operator!=(End) const { return at_.column < columns_; }
+    const ChannelColumns& operator*() const { return at_; }
+    void operator++() {
+      const std::int64_t column = at_.column + at_.columns;
+      if (column == end_) return BeginPeriod(column);
+      at_ = {at_.channel + 1, column, std::min(inner_, end_ - column)};
+    }
+
+   private:
+    void BeginPeriod(std::int64_t column) {
+      end_ = column + period_;
+      at_ = {first_.channel, column, std::min(first_.columns, period_)};
+    }
+
+    const ChannelColumns first_;
+    const std::int64_t inner_;
+    const std::int64_t period_;
+    const std::int64_t columns_;
+    std::int64_t end_ = 0;  // of the period
+    ChannelColumns at_ = {};
+  };
+
+  Iterator begin() const { return Iterator(box_); }
+  End end() const { return {}; }
+
+ private:
+  const Box box_;
+};
 
 // Calls visit(box) for boxes that make up the elements [begin, end), in memory
 // order. Offsets count from the beginning of the tensor.

@@ -125,10 +125,15 @@ ForwardSums ForwardSums::FromTotals(std::int64_t count,
 
 void ForwardSums::AddBox(TensorView x, const Box& box) {
   AddForwardBox(x, box, totals_.data());
-  ForEachChannel(box,
-                 [&](std::int64_t channel, std::int64_t, std::int64_t columns) {
-                   counts_[Index(channel)] += box.rows * columns;
-                 });
+  if (box.HasChannelAColumn()) {
+    const auto counts = std::span(counts_).subspan(Index(box.first_channel()),
+                                                   Index(box.columns));
+    for (std::int64_t& count : counts) count += box.rows;
+    return;
+  }
+  for (const auto& [channel, column, columns] : EachChannel(box)) {
+    counts_[Index(channel)] += box.rows * columns;
+  }
 }
 
 void ForwardSums::Merge(const ForwardSums& part) {

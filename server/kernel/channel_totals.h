@@ -62,8 +62,8 @@ class ChannelTotals : public ChannelIntegers {
 
   // Takes another scale; the integers go to the spill.
   void Rescale(const TotalsScale& next) {
-    if (scale == next) return;
-    if (sum != 0 || top != 0 || rest != 0) SpillIntegers();
+    const bool has_integers = scale.kind != SumKind::kNone;
+    if (has_integers && scale != next) SpillIntegers();
     scale = next;
   }
 
@@ -77,12 +77,10 @@ class ChannelTotals : public ChannelIntegers {
 
   // Adds to the integers, none of which is 2^126 or more in magnitude.
   void Add(Wide more_sum, Wide more_top, Wide more_rest) {
-    constexpr Wide kLarge = Wide{1} << 120;
-    const auto is_large = [](Wide v) { return v >= kLarge || v <= -kLarge; };
     sum += more_sum;
     top += more_top;
     rest += more_rest;
-    if (is_large(sum) || is_large(top) || is_large(rest)) SpillIntegers();
+    if (IsLarge(sum) | IsLarge(top) | IsLarge(rest)) SpillIntegers();
   }
 
   ExactSum Sum() const;
@@ -106,6 +104,11 @@ class ChannelTotals : public ChannelIntegers {
   TotalsScale scale;
 
  private:
+  // Not within [-2^120, 2^120).
+  static bool IsLarge(Wide v) {
+    constexpr std::uint64_t kLarge = std::uint64_t{1} << (120 - 64);
+    return static_cast<std::uint64_t>(v >> 64) + kLarge >= 2 * kLarge;
+  }
   void SpillIntegers();
   bool HasSpilledSum() const { return spill_ != nullptr && sum == 0; }
   bool HasSpilledProducts() const {

@@ -31,19 +31,6 @@ inline constexpr std::int64_t kAloneColumns = 32;
 // Columns that are sampled together.
 inline constexpr std::size_t kPredictedColumns = 512;
 
-template <Dtype kDtype>
-double MagnitudeOf(BitsOf<kDtype> bits) {
-  if constexpr (kDtype == Dtype::kF16) {
-    return WidenF16(bits);
-  } else if constexpr (kDtype == Dtype::kBF16) {
-    return WidenBF16(bits);
-  } else if constexpr (kDtype == Dtype::kF32) {
-    return double{std::bit_cast<float>(bits)};
-  } else {
-    return std::bit_cast<double>(bits);
-  }
-}
-
 // Which row of the box the sample's row i is: all of few, else some evenly
 // apart.
 HWY_INLINE std::int64_t SampledRow(const Box& box, std::int64_t i) {
@@ -73,21 +60,20 @@ HWY_INLINE void SampleColumns(const BitsOf<kDtype>* values, const Box& box,
   }
 }
 
-// The greatest magnitude in the sample of one channel.
-template <Dtype kDtype>
-HWY_INLINE double SampleOf(const BitsOf<kDtype>* greatest,
-                           std::int64_t columns) {
-  BitsOf<kDtype> largest = 0;
-  for (std::int64_t j = 0; j < columns; ++j) {
-    largest = std::max(largest, greatest[j]);
+// The greatest magnitude, as bits, of columns whose doubled ones these are.
+template <typename Bits>
+HWY_INLINE Bits GreatestOf(const Bits* doubled, std::int64_t columns) {
+  Bits largest = doubled[0];
+  for (std::int64_t j = 1; j < columns; ++j) {
+    largest = std::max(largest, doubled[j]);
   }
-  return MagnitudeOf<kDtype>(static_cast<BitsOf<kDtype>>(largest >> 1));
+  return static_cast<Bits>(largest >> 1);
 }
 
 // The same of a box of one channel.
 template <Dtype kDtype>
-HWY_INLINE double SampleOfChannel(const BitsOf<kDtype>* values,
-                                  const Box& box) {
+HWY_INLINE BitsOf<kDtype> SampleOfChannel(const BitsOf<kDtype>* values,
+                                          const Box& box) {
   const hn::ScalableTag<BitsOf<kDtype>> d;
   const auto columns = static_cast<std::size_t>(box.columns);
   const std::int64_t rows = std::min(box.rows, kSampleRows);
@@ -100,7 +86,7 @@ HWY_INLINE double SampleOfChannel(const BitsOf<kDtype>* values,
   }
   HWY_ALIGN BitsOf<kDtype> greatest[hn::MaxLanes(d)];
   hn::Store(largest, d, greatest);
-  return SampleOf<kDtype>(greatest, static_cast<std::int64_t>(hn::Lanes(d)));
+  return GreatestOf(greatest, static_cast<std::int64_t>(hn::Lanes(d)));
 }
 
 template <Dtype kDtype, bool kSquares>
@@ -111,12 +97,13 @@ bool AllHaveScales(const Box& box, const ChannelTotals* channels) {
   return true;
 }
 
-// Gives a channel that has no scale yet one, from a sample of `size` values.
+// Gives a channel that has no scale yet one, from a sample of `size` values
+// with these greatest magnitudes.
 template <Dtype kDtype, bool kSquares>
-HWY_INLINE void TakeScale(const Magnitudes& sample, std::int64_t size,
+HWY_INLINE void TakeScale(BitsOf<kDtype> a, BitsOf<kDtype> b, std::int64_t size,
                           ChannelTotals& channel) {
   if (IsScaleFor<kDtype, kSquares>(channel.scale)) return;
-  channel.Rescale(ScaleOfSample<kDtype, kSquares>(sample, size));
+  channel.Rescale(ScaleOfSample<kDtype, kSquares>(a, b, size));
 }
 
 // A box of at most kPredictedColumns columns.
@@ -132,24 +119,32 @@ void PredictStrip(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
   if constexpr (!kSquares) {
     SampleColumns<kDtype>(b + box.offset, box, columns, of_b);
   }
-  ForEachChannel(box, [&](std::int64_t channel, std::int64_t column,
-                          std::int64_t width) HWY_ATTR {
-    const double sample_a = SampleOf<kDtype>(of_a + column, width);
-    const double sample_b =
-        kSquares ? sample_a : SampleOf<kDtype>(of_b + column, width);
-    TakeScale<kDtype, kSquares>({sample_a, sample_b},
-                                width * std::min(box.rows, kSampleRows),
+  const std::int64_t rows = std::min(box.rows, kSampleRows);
+  const auto take = [&](std::int64_t channel, std::int64_t column,
+                        std::int64_t width) HWY_ATTR {
+    const auto sample_a = GreatestOf(of_a + column, width);
+    const auto sample_b =
+        kSquares ? sample_a : GreatestOf(of_b + column, width);
+    TakeScale<kDtype, kSquares>(sample_a, sample_b, width * rows,
                                 channels[channel]);
-  });
+  };
+  if (box.HasChannelAColumn()) {  // inlined for just one column
+    const std::int64_t first = box.first_channel();
+    for (std::int64_t j = 0; j < box.columns; ++j) take(first + j, j, 1);
+    return;
+  }
+  for (const auto& [channel, column, width] : EachChannel(box)) {
+    take(channel, column, width);
+  }
 }
 
 // A box of at most kSampleColumns columns, all of one channel.
 template <Dtype kDtype, bool kSquares>
 HWY_INLINE void PredictChannel(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
                                const Box& box, ChannelTotals& channel) {
-  const double sample_a = SampleOfChannel<kDtype>(a, box);
-  const double sample_b = kSquares ? sample_a : SampleOfChannel<kDtype>(b, box);
-  TakeScale<kDtype, kSquares>({sample_a, sample_b},
+  const auto sample_a = SampleOfChannel<kDtype>(a, box);
+  const auto sample_b = kSquares ? sample_a : SampleOfChannel<kDtype>(b, box);
+  TakeScale<kDtype, kSquares>(sample_a, sample_b,
                               box.columns * std::min(box.rows, kSampleRows),
                               channel);
 }
@@ -168,12 +163,11 @@ void PredictBox(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
     }
     return;
   }
-  ForEachChannel(box, [&](std::int64_t channel, std::int64_t column,
-                          std::int64_t width) HWY_ATTR {
+  for (const auto& [channel, column, width] : EachChannel(box)) {
     PredictChannel<kDtype, kSquares>(
         a, b, box.Columns(column, std::min(width, kSampleColumns)),
         channels[channel]);
-  });
+  }
 }
 
 }  // namespace batchnorm::kernel::HWY_NAMESPACE

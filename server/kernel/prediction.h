@@ -27,28 +27,40 @@ template <Dtype kDtype, bool kSquares>
           .kind = SumKindOf<kDtype, kSquares>()};
 }
 
-// The top for values whose sample has this greatest magnitude. Squares are
+// The top for values whose greatest magnitude is of this binade. Squares are
 // certified by their mean, which the greatest of a large sample exceeds;
 // products by their greatest factors, which a sample hardly contains. Small
 // samples need a binade more.
 template <Dtype kDtype, bool kSquares>
-[[gnu::always_inline]] inline int TopOfSample(double greatest, bool is_large) {
+[[gnu::always_inline]] inline int TopOfBinade(int exponent, bool is_large) {
   using C = Certificate<kDtype>;
   if (kSquares && kDtype == Dtype::kF16) return kTopOfF16;
-  if (!(greatest > 0) || !std::isfinite(greatest)) return 0;
-  const int exponent =
-      Certificate<Dtype::kF64>::TopOf(std::bit_cast<std::uint64_t>(greatest));
   const int room = (kSquares ? 0 : 1) + (is_large ? 0 : 1);
   return std::clamp(exponent + room, C::kLeastTop, C::kGreatestTop);
 }
 
-// `top`, or that of a sample which it fits badly: too low, or so high that
-// ordinary values seem small.
+// The top for a sample whose greatest magnitude this is, as bits. A subnormal
+// passes for one of the least normal binade but one.
+template <Dtype kDtype, bool kSquares>
+[[gnu::always_inline]] inline int TopOfSample(BitsOf<kDtype> greatest,
+                                              bool is_large) {
+  constexpr int kGreatestExponent = ElementFormat<kDtype>::kBias;
+  if (kSquares && kDtype == Dtype::kF16) return kTopOfF16;
+  const int exponent = Certificate<kDtype>::TopOf(greatest);
+  if (greatest == 0 || exponent > kGreatestExponent) return 0;
+  return TopOfBinade<kDtype, kSquares>(exponent, is_large);
+}
+
+// `top`, or that of a block's greatest magnitude which it fits badly: too low,
+// or so high that ordinary values seem small.
 template <Dtype kDtype, bool kSquares>
 int BetterTop(int top, double greatest) {
   constexpr int kTooHigh = 4;
-  const int sampled = TopOfSample<kDtype, kSquares>(greatest, true);
-  return sampled > top || sampled < top - kTooHigh ? sampled : top;
+  const int exponent =
+      Certificate<Dtype::kF64>::TopOf(std::bit_cast<std::uint64_t>(greatest));
+  const int found =
+      greatest > 0 ? TopOfBinade<kDtype, kSquares>(exponent, true) : 0;
+  return found > top || found < top - kTooHigh ? found : top;
 }
 
 // Whether integers at this scale can take sums of this kind. f16 needs no scan
@@ -59,21 +71,23 @@ bool IsScaleFor(const TotalsScale& scale) {
          (!(kSquares && kDtype == Dtype::kF16) || scale.top == kTopOfF16);
 }
 
-// The greatest magnitudes of a and b in a sample or a block.
+// The greatest magnitudes of a and b in a block.
 struct Magnitudes {
   double a;
   double b;
 };
 
-// The scale for values of which a sample of `size` has these.
+// The scale for values of which a sample of `size` has these greatest
+// magnitudes, as bits.
 template <Dtype kDtype, bool kSquares>
-[[gnu::always_inline]] inline TotalsScale ScaleOfSample(
-    const Magnitudes& sample, std::int64_t size) {
+[[gnu::always_inline]] inline TotalsScale ScaleOfSample(BitsOf<kDtype> a,
+                                                        BitsOf<kDtype> b,
+                                                        std::int64_t size) {
   constexpr std::int64_t kLargeSample = 64;
   const bool is_large = size >= kLargeSample;
   return ScaleOfTops<kDtype, kSquares>(
-      TopOfSample<kDtype, kSquares>(sample.a, is_large),
-      TopOfSample<kDtype, kSquares>(sample.b, is_large));
+      TopOfSample<kDtype, kSquares>(a, is_large),
+      TopOfSample<kDtype, kSquares>(b, is_large));
 }
 
 // The scale a channel should have after a block that did not fit the old one.

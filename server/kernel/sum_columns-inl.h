@@ -92,9 +92,7 @@ class ColumnStrip {
     channels_ = channels;
     width_ = static_cast<std::size_t>(box.columns);
     SetScales();
-    for (auto& units : units_) {
-      std::memset(units, 0, PaddedWidth() * sizeof(units[0]));
-    }
+    ClearUnits();
     std::int64_t closings = 0;
     std::int64_t to_spill = 0;
     for (std::int64_t row = 0; row < box.rows;) {
@@ -112,9 +110,9 @@ class ColumnStrip {
       AddRows(a + offset, b + offset, readable - offset, rows);
       const std::size_t spilled = Close(a + offset, b + offset, rows);
       if (spilled > width_ / 4) to_spill = kRowsSpilledTogether;
-      if (++closings % kClosingsUntilDrain == 0) DrainAll();
+      if (++closings % kClosingsUntilDrain == 0) Drain();
     }
-    DrainAll();
+    GiveUnits();
   }
 
  private:
@@ -161,34 +159,56 @@ class ColumnStrip {
   }
 
   // The tops of the columns' channels, as they are added to a double's exponent
-  // field, and what certifies the columns. Columns behind the last one are
-  // summed too, and never looked at.
+  // field. Columns behind the last one are summed too, and never looked at.
   void SetScales() {
     const auto shifted = [](int exponent) {
       return static_cast<std::int64_t>(exponent) * (std::int64_t{1} << 52);
     };
-    ForEachChannel(box_, [&](std::int64_t channel, std::int64_t column,
-                             std::int64_t columns) {
-      const TotalsScale scale = channels_[channel].scale;
-      const int product = scale.top + scale.other_top;
-      for (std::int64_t j = column; j < column + columns; ++j) {
-        sum_tops_[j] = shifted(scale.top);
-        product_tops_[j] = shifted(product);
-        a_needed_[j] = C::DoubledLeast(scale.top);
-        if constexpr (!kSquares) {
-          a_bound_[j] = C::DoubledBound(scale.top);
-          b_needed_[j] = C::DoubledLeast(scale.other_top);
-          b_bound_[j] = C::DoubledBound(scale.other_top);
-        }
-      }
+    ForEachColumn([&](std::size_t j, const ChannelTotals& channel) {
+      const int top = channel.scale.top;
+      sum_tops_[j] = shifted(top);
+      product_tops_[j] = shifted(top + channel.scale.other_top);
     });
-    for (std::size_t j = 0; j < width_; ++j) counted_[j] = 1;
     for (std::size_t j = width_; j < PaddedWidth() + kScanRoom; ++j) {
       sum_tops_[j] = product_tops_[j] = 0;
+    }
+    if constexpr (!kSeesInexact) SetBounds();
+  }
+
+  // What certifies the columns; where the flag does, it is not needed before
+  // the flag was raised.
+  void SetBounds() {
+    ForEachColumn([&](std::size_t j, const ChannelTotals& channel) {
+      const TotalsScale& scale = channel.scale;
+      a_needed_[j] = C::DoubledLeast(scale.top);
+      if constexpr (!kSquares) {
+        a_bound_[j] = C::DoubledBound(scale.top);
+        b_needed_[j] = C::DoubledLeast(scale.other_top);
+        b_bound_[j] = C::DoubledBound(scale.other_top);
+      }
+      counted_[j] = 1;
+    });
+    for (std::size_t j = width_; j < PaddedWidth() + kScanRoom; ++j) {
       a_needed_[j] = b_needed_[j] = 0;
       a_bound_[j] = b_bound_[j] = static_cast<Bits>(~Bits{0});
       a_greatest_[j] = b_greatest_[j] = 0;
       counted_[j] = 0;
+    }
+  }
+
+  // Calls visit(j, channel) for each column.
+  template <class Visit>
+  HWY_INLINE void ForEachColumn(const Visit& visit) {
+    const std::int64_t period = box_.period == 0 ? box_.columns : box_.period;
+    for (std::int64_t begin = 0; begin < box_.columns; begin += period) {
+      ChannelTotals* channel = channels_ + box_.first_channel();
+      std::int64_t left = box_.inner - box_.first_column % box_.inner;
+      for (std::int64_t j = begin; j < begin + period; ++j) {
+        visit(static_cast<std::size_t>(j), *channel);
+        if (--left > 0) continue;
+        ++channel;
+        left = box_.inner;
+      }
     }
   }
 
@@ -479,6 +499,7 @@ class ColumnStrip {
 
   // What the columns' extreme values are.
   HWY_NOINLINE void Scan(const Bits* a, const Bits* b, std::int64_t rows) {
+    SetBounds();
     BeginScan();
     const ScanTag<kDtype> ds;
     for (std::int64_t r = 0; r < rows; ++r) {
@@ -575,22 +596,29 @@ class ColumnStrip {
         a, b, size, ScanSpilled<kDtype, kSquares>(a, b, {1, 0, size}), channel);
     const auto scale = BetterScale<kDtype, kSquares>(greatest, channel.scale);
     if (scale == channel.scale) return false;
-    if (!drained) DrainAll();
+    if (!drained) Drain();
     channel.Rescale(scale);
     return true;
   }
 
-  void Drain(std::size_t j) {
-    ChannelTotals::Wide units[kSums] = {};
-    for (std::size_t k = 0; k < kCount; ++k) {
-      units[k] = units_[k][j];
-      units_[k][j] = 0;
-    }
-    AddUnits<kDtype, kSquares>(units, Channel(j));
+  // Gives the channels the units they gained.
+  void Drain() {
+    GiveUnits();
+    ClearUnits();
   }
 
-  void DrainAll() {
-    for (std::size_t j = 0; j < width_; ++j) Drain(j);
+  void GiveUnits() {
+    ForEachColumn([&](std::size_t j, ChannelTotals& channel) HWY_ATTR {
+      ChannelTotals::Wide units[kSums] = {};
+      for (std::size_t k = 0; k < kCount; ++k) units[k] = units_[k][j];
+      AddUnits<kDtype, kSquares>(units, channel);
+    });
+  }
+
+  void ClearUnits() {
+    for (auto& units : units_) {
+      std::memset(units, 0, PaddedWidth() * sizeof(units[0]));
+    }
   }
 
   ChannelTotals& Channel(std::size_t j) {

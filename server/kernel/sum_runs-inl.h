@@ -225,14 +225,13 @@ HWY_INLINE void AddChannelRows(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
 template <Dtype kDtype, bool kSquares>
 void SumRuns(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b, bool from_memory,
              const Box& box, ChannelTotals* channels) {
-  ForEachChannel(box, [&](std::int64_t channel, std::int64_t column,
-                          std::int64_t columns) HWY_ATTR {
+  for (const auto& [channel, column, columns] : EachChannel(box)) {
     AddChannelRows<kDtype, kSquares>(
         a + box.offset + column, b + box.offset + column,
         {static_cast<std::size_t>(box.rows), box.row_stride,
          static_cast<std::size_t>(columns)},
         from_memory, channels[channel]);
-  });
+  }
 }
 
 }  // namespace batchnorm::kernel::HWY_NAMESPACE

@@ -62,7 +62,7 @@ inline bool SplitsByChannel(const Box& box, const Workers& workers) {
   constexpr std::int64_t kLeastColumns = 512;
   constexpr std::int64_t kMostRowsAColumn = 16;
   const std::int64_t columns = box.columns / workers.threads();
-  return box.inner == 1 && box.period == 0 && columns >= kLeastColumns &&
+  return box.HasChannelAColumn() && columns >= kLeastColumns &&
          box.rows <= kMostRowsAColumn * columns &&
          box.rows * columns >= kElementsATask;
 }

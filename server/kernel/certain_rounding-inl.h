@@ -71,6 +71,13 @@ HWY_INLINE Mask RoundTie(Vector a, Vector a_lo, const ExactDivisor& divisor,
 HWY_INLINE Vector RoundQuotient(Vector a, Vector a_lo, Mask is_exact,
                                 const ExactDivisor& divisor, Vector& lo,
                                 Mask& certain) {
+  if (divisor.is_power_of_two) {
+    const Vector reciprocal = Constant(divisor.reciprocal);
+    const Vector hi = hn::Mul(a, reciprocal);
+    lo = hn::Mul(a_lo, reciprocal);
+    certain = Or(is_exact, RoundsTo(hi, lo));
+    return hi;
+  }
   Vector hi = Divide(a, a_lo, divisor, lo);
   certain = RoundsTo(hi, lo);
   if (HWY_UNLIKELY(!AllTrue(certain))) {

@@ -119,9 +119,11 @@ bool ExpandIntegers(const ChannelTotals& totals, std::size_t entry,
 // Whether all that the channels have are integers of narrow values, of one
 // kind.
 bool AreNarrowIntegers(std::span<const ChannelTotals> totals, SumKind kind) {
-  return std::all_of(totals.begin(), totals.end(), [kind](const auto& each) {
-    return each.fits() && each.scale.kind == kind;
-  });
+  bool all = true;
+  for (const ChannelTotals& each : totals) {
+    all &= each.fits() & (each.scale.kind == kind);
+  }
+  return all;
 }
 
 void ExpandChannel(const ForwardSums& sums, std::size_t channel,
@@ -186,8 +188,10 @@ bool ExpandTogether(std::span<const ChannelTotals> totals,
   if (!CutTogether(SumKind::kNarrowSquares, totals, to.sum, to.squares)) {
     return false;
   }
+  const int below = UnitsOf(SumKind::kNarrowSquares).unit_below_top;
+  double* const units = to.unit.data();
   for (std::size_t i = 0; i < totals.size(); ++i) {
-    to.unit[i] = PowerOfTwoDouble(totals[i].scale.sum_unit());
+    units[i] = PowerOfTwoDouble(totals[i].scale.top - below);
   }
   return true;
 }
@@ -197,9 +201,14 @@ bool ExpandTogether(std::span<const ChannelTotals> totals,
   if (!CutTogether(SumKind::kNarrowProducts, totals, to.sum_dy, to.sum_dy_x)) {
     return false;
   }
+  const int below = UnitsOf(SumKind::kNarrowProducts).unit_below_top;
+  double* const dy_units = to.dy_unit.data();
+  double* const product_units = to.product_unit.data();
   for (std::size_t i = 0; i < totals.size(); ++i) {
-    to.dy_unit[i] = PowerOfTwoDouble(totals[i].scale.sum_unit());
-    to.product_unit[i] = PowerOfTwoDouble(totals[i].scale.product_unit());
+    const TotalsScale& scale = totals[i].scale;
+    dy_units[i] = PowerOfTwoDouble(scale.top - below);
+    product_units[i] =
+        PowerOfTwoDouble(scale.top + scale.other_top - 2 * below);
   }
   return true;
 }

@@ -43,6 +43,7 @@ LoadProductSum(const std::array<std::vector<double>, 3>& limbs, std::size_t i,
   Vector hi = LoadPadded(limbs[0], i);
   middle = LoadPadded(limbs[1], i);
   lo = LoadPadded(limbs[2], i);
+  if (AllTrue(IsZero(lo))) return TwoSum(hi, middle, middle);
   Renormalize(hi, middle, lo);
   return hi;
 }
@@ -68,6 +69,8 @@ HWY_INLINE Mask LoadMoments(const ForwardExpansions& from, std::size_t i,
 // nearest where certain (eq. 5, 10).
 HWY_INLINE Vector RoundMean(Vector hi, Vector lo, const ExactDivisor& n,
                             Vector& mean_lo, Mask& certain) {
+  // Where the quotient is exact, its second part is the rest.
+  if (n.is_power_of_two) return RoundQuotient(hi, lo, n, mean_lo, certain);
   Vector unused;
   Vector error;
   const Vector mean = RoundQuotient(hi, lo, n, unused, certain);

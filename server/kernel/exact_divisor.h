@@ -8,9 +8,10 @@
 namespace batchnorm::kernel {
 
 struct ExactDivisor {
-  double hi;          // the nearest double
-  double lo;          // the rest: hi + lo is exact
-  double reciprocal;  // 1/hi, nearest
+  double hi;             // the nearest double
+  double lo;             // the rest: hi + lo is exact
+  double reciprocal;     // 1/hi, nearest
+  bool is_power_of_two;  // quotients are products with the reciprocal, exactly
 };
 
 inline constexpr std::int64_t kMaxFastCount = std::int64_t{1} << 53;
@@ -23,7 +24,10 @@ inline ExactDivisor DivisorOf(std::int64_t a, std::int64_t b = 1) {
   const double hi = static_cast<double>(product);
   // Below 2^52 in magnitude, in either direction; wraps around consistently.
   const Wide rest = product - static_cast<Wide>(hi);
-  return {hi, static_cast<double>(static_cast<std::int64_t>(rest)), 1.0 / hi};
+  return {.hi = hi,
+          .lo = static_cast<double>(static_cast<std::int64_t>(rest)),
+          .reciprocal = 1.0 / hi,
+          .is_power_of_two = (product & (product - 1)) == 0};
 }
 
 }  // namespace batchnorm::kernel

@@ -281,10 +281,15 @@ bool CutBlock(int top_shift, std::span<const ChannelTotals> totals,
     StoreLimb(hn::And(S_low, limb), 1, sum[0] + first + i);
     StoreLimb(LowOfShiftRight(S_low, S_high, kCutBits), 0x1p52,
               sum[1] + first + i);
+    // Two limbs where these can hold all, so that finishing has less to do.
+    const auto is_long = hn::Not(
+        hn::RebindMask(Integers(), IsSmall(P_high, kCutBits + 53 - 64)));
+    const Vector middle = LowOfShiftRight(P_low, P_high, kCutBits);
+    const Vector highest = hn::ShiftRight<2 * kCutBits - 64>(P_high);
     StoreLimb(hn::And(P_low, limb), 1, products[0] + first + i);
-    StoreLimb(hn::And(LowOfShiftRight(P_low, P_high, kCutBits), limb), 0x1p52,
+    StoreLimb(hn::IfThenElse(is_long, hn::And(middle, limb), middle), 0x1p52,
               products[1] + first + i);
-    StoreLimb(hn::ShiftRight<2 * kCutBits - 64>(P_high), 0x1p104,
+    StoreLimb(hn::IfThenElseZero(is_long, highest), 0x1p104,
               products[2] + first + i);
     // The end of S is within 2^53, and no bit of P is shifted out.
     const auto fit = hn::And(IsSmall(S_high, kCutBits + 53 - 64),

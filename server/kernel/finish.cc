@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 
 #include "server/kernel/batch_norm.h"
@@ -40,12 +41,21 @@ class Certain {
 
   template <typename Finish>
   void ForEachOther(const Finish& finish) const {
-    for (std::size_t i = 0; i < block_.size(); ++i) {
-      if (entries_[i] == 0) finish(block_.first + i);
+    const std::uint8_t* const begin = entries_.data();
+    const std::uint8_t* const end = begin + block_.size();
+    const std::uint8_t* at = begin;
+    while ((at = Next(at, end)) != nullptr) {
+      finish(block_.first + static_cast<std::size_t>(at++ - begin));
     }
   }
 
  private:
+  static const std::uint8_t* Next(const std::uint8_t* at,
+                                  const std::uint8_t* end) {
+    const auto left = static_cast<std::size_t>(end - at);
+    return static_cast<const std::uint8_t*>(std::memchr(at, 0, left));
+  }
+
   ChannelRange block_;
   std::array<std::uint8_t, kBlockChannels> entries_{};
 };

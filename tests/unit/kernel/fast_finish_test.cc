@@ -566,19 +566,36 @@ TEST_P(FastFinishTest, LimbsOfGradientsAreAddedUp) {
   }
 }
 
-// var = Q here. The doubles around are 2^58 apart.
+// Channels with var = 2^110 + 2^57 + rest, in units of 2^-120. The doubles
+// around are 2^58 apart.
+std::vector<RawChannel> NearMidpoints(double n) {
+  std::vector<RawChannel> channels;
+  for (const double rest : {0.0, 1.0, -1.0, 0x1p10, 0x1p20, -0x1p20}) {
+    channels.push_back({{0, 0}, {n * 0x1p110, n * 0x1p57, n * rest}, 0x1p-60});
+  }
+  return channels;
+}
+
 TEST_P(FastFinishTest, NearAMidpointNothingIsCertainButTheMidpointItself) {
-  const auto squares = [](double rest) {
-    return RawChannel{{0, 0}, {0x1p110, 0x1p57, rest}, 0x1p-60};
-  };
-  const std::vector<RawChannel> channels = {squares(0),      squares(1),
-                                            squares(-1),     squares(0x1p10),
-                                            squares(0x1p20), squares(-0x1p20)};
-  const FastStatistics fast(Raw(channels, 1), channels.size(), 1e-5);
+  const std::vector<RawChannel> channels = NearMidpoints(3);
+  const FastStatistics fast(Raw(channels, 3), channels.size(), 1e-5);
   EXPECT_EQ(fast.certain, (Certain{1, 0, 0, 0, 1, 1}));
   EXPECT_EQ(fast.values.var[0], 0x1p-10);
   EXPECT_EQ(fast.values.var[4], 0x1p-10 + 0x1p-62);
   EXPECT_EQ(fast.values.var[5], 0x1p-10);
+}
+
+// Where two doubles hold the dividend, that is.
+TEST_P(FastFinishTest, QuotientsByAPowerOfTwoAreCertainHoweverNearAMidpoint) {
+  for (const int n : {1, 4, 1 << 20}) {
+    const std::vector<RawChannel> channels = NearMidpoints(n);
+    const FastStatistics fast(Raw(channels, n), channels.size(), 1e-5);
+    EXPECT_EQ(fast.certain, (Certain{1, 0, 0, 1, 1, 1})) << n;
+    EXPECT_EQ(fast.values.var[0], 0x1p-10) << n;
+    EXPECT_EQ(fast.values.var[3], 0x1p-10 + 0x1p-62) << n;
+    EXPECT_EQ(fast.values.var[4], 0x1p-10 + 0x1p-62) << n;
+    EXPECT_EQ(fast.values.var[5], 0x1p-10) << n;
+  }
 }
 
 // S = s + 1, Q = S^2 + 5: everything but the last digit cancels.

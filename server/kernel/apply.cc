@@ -54,7 +54,7 @@ void ApplyForward(const ChannelLayout& layout, std::int64_t first, TensorView x,
   SetForward(statistics, gamma, beta, all, coefficients);
   // A batch whose statistics are finite is finite.
   const bool may_be_nan =
-      statistics.count == 0 || AnyIsNotFinite(coefficients, all);
+      statistics.count == 0 || AnyIsNotFinite(coefficients, 0, all.end);
   const ApplyTensors tensors = {x.dtype, x.bytes.data(), nullptr,
                                 y.bytes.data()};
   ApplyBlock(layout, first, x.size(), Formula::kForward, tensors, coefficients,
@@ -78,7 +78,7 @@ void ApplyBackward(const ChannelLayout& layout, std::int64_t first,
   Coefficients coefficients = BackwardRoom(all.end);
   SetBackward(statistics, gradients, gamma, all, coefficients);
   const bool inference = statistics.count == 0;
-  const bool may_be_nan = inference || AnyIsNotFinite(coefficients, all);
+  const bool may_be_nan = inference || AnyIsNotFinite(coefficients, 0, all.end);
   const ApplyTensors tensors = {x.dtype, x.bytes.data(), dy.bytes.data(),
                                 dx.bytes.data()};
   ApplyBlock(layout, first, x.size(),

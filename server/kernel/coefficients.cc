@@ -1,9 +1,7 @@
 #include "server/kernel/coefficients.h"
 
 #include <algorithm>
-#include <bit>
 #include <cstddef>
-#include <cstdint>
 #include <vector>
 
 namespace batchnorm::kernel {
@@ -81,24 +79,6 @@ bool AreUnscaled(const Statistics& statistics, ChannelRange range) {
     unscaled &= statistics.scale[i] == 0;
   }
   return unscaled;
-}
-
-bool AnyIsNotFinite(const Coefficients& c, ChannelRange range) {
-  // Of an infinity or NaN the exponent is all ones: one more carries into the
-  // sign.
-  constexpr std::uint64_t kExponent = std::uint64_t{0x7ff} << 52;
-  constexpr std::uint64_t kOne = std::uint64_t{1} << 52;
-  constexpr std::uint64_t kSign = std::uint64_t{1} << 63;
-  std::uint64_t carried = 0;
-  for (const auto* values : {&c.mean, &c.mean_lo, &c.gain, &c.beta, &c.mean_dy,
-                             &c.mean_dy_lo, &c.k}) {
-    if (values->empty()) continue;
-    for (std::size_t i = range.first; i < range.end; ++i) {
-      const auto bits = std::bit_cast<std::uint64_t>((*values)[i]);
-      carried |= (bits & kExponent) + kOne;
-    }
-  }
-  return (carried & kSign) != 0;
 }
 
 }  // namespace batchnorm::kernel

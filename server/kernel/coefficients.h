@@ -27,9 +27,6 @@ void SetBackward(const Statistics& statistics, const Gradients& gradients,
 // Whether the fast passes take the range: its scales are 0.
 bool AreUnscaled(const Statistics& statistics, ChannelRange range);
 
-// Whether some coefficient of the range is infinite or NaN.
-bool AnyIsNotFinite(const Coefficients& coefficients, ChannelRange range);
-
 }  // namespace batchnorm::kernel
 
 #endif  // BATCHNORMD_SERVER_KERNEL_COEFFICIENTS_H_

@@ -7,6 +7,7 @@
 #include <hwy/highway.h>
 
 #include <cstddef>
+#include <cstdint>
 
 #include "server/kernel/apply_box-inl.h"
 
@@ -50,6 +51,27 @@ void ApplyAny(Formula formula, const ApplyTensors& t, const Box& box,
   }
 }
 
+bool AnyIsNotFiniteOn(const Coefficients& c, std::size_t first,
+                      std::size_t end) {
+  const DoubleTag d;
+  const IntegerTag di;
+  // Of an infinity or NaN the exponent is all ones: one more carries into the
+  // sign.
+  const auto exponent = hn::Set(di, std::int64_t{0x7ff} << 52);
+  const auto one = hn::Set(di, std::int64_t{1} << 52);
+  auto carried = hn::Zero(di);
+  for (const auto* values : {&c.mean, &c.mean_lo, &c.gain, &c.beta, &c.mean_dy,
+                             &c.mean_dy_lo, &c.k}) {
+    if (values->empty()) continue;
+    for (std::size_t i = first; i < end; i += LaneCount()) {
+      const auto v = LoadFirst(d, values->data() + i, end - i);
+      const auto next = hn::Add(hn::And(hn::BitCast(di, v), exponent), one);
+      carried = hn::Or(carried, next);
+    }
+  }
+  return !hn::AllFalse(di, hn::Lt(carried, hn::Zero(di)));
+}
+
 }  // namespace batchnorm::kernel::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -57,10 +79,16 @@ HWY_AFTER_NAMESPACE();
 namespace batchnorm::kernel {
 
 HWY_EXPORT(ApplyAny);
+HWY_EXPORT(AnyIsNotFiniteOn);
 
 void ApplyBox(Formula formula, const ApplyTensors& tensors, const Box& box,
               const Coefficients& coefficients, ApplyOptions options) {
   HWY_DYNAMIC_DISPATCH(ApplyAny)(formula, tensors, box, coefficients, options);
+}
+
+bool AnyIsNotFinite(const Coefficients& coefficients, std::size_t first,
+                    std::size_t end) {
+  return HWY_DYNAMIC_DISPATCH(AnyIsNotFiniteOn)(coefficients, first, end);
 }
 
 }  // namespace batchnorm::kernel

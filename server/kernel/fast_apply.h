@@ -29,6 +29,10 @@ struct Coefficients {
   std::vector<double> k;
 };
 
+// Whether some coefficient of channels [first, end) is infinite or NaN.
+bool AnyIsNotFinite(const Coefficients& coefficients, std::size_t first,
+                    std::size_t end);
+
 struct ApplyOptions {
   // The output is larger than the caches and not read soon.
   bool streams = false;

@@ -59,12 +59,12 @@ TrainBatch TrainForward(const ChannelLayout& layout, TensorView x, double eps,
     FinishForwardRange(batch.sums, eps, degenerate, range, batch.statistics);
     if (!AreUnscaled(batch.statistics, range)) return;
     SetForward(batch.statistics, gamma, beta, range, coefficients);
-    ApplyBox(Formula::kForward,
-             {x.dtype, x.bytes.data(), nullptr, y.bytes.data()}, group,
-             coefficients,
-             {.streams = Streams(y.bytes.size()),
-              .may_be_nan = AnyIsNotFinite(coefficients, range),
-              .ahead = fetches ? group.columns : 0});
+    ApplyBox(
+        Formula::kForward, {x.dtype, x.bytes.data(), nullptr, y.bytes.data()},
+        group, coefficients,
+        {.streams = Streams(y.bytes.size()),
+         .may_be_nan = AnyIsNotFinite(coefficients, range.first, range.end),
+         .ahead = fetches ? group.columns : 0});
   });
   if (!AreUnscaled(batch.statistics, {0, Channels(layout)})) {
     ApplyForward(layout, 0, x, batch.statistics, gamma, beta, y);
@@ -100,12 +100,13 @@ Gradients TrainBackward(const ChannelLayout& layout, TensorView x,
     sums.AddBox(x, dy, group);
     FinishBackwardRange(batch.sums, sums, eps, degenerate, range, gradients);
     SetBackward(batch.statistics, gradients, gamma, range, coefficients);
-    ApplyBox(Formula::kBackward,
-             {x.dtype, x.bytes.data(), dy.bytes.data(), dx.bytes.data()}, group,
-             coefficients,
-             {.streams = Streams(dx.bytes.size()),
-              .may_be_nan = AnyIsNotFinite(coefficients, range),
-              .ahead = fetches ? group.columns : 0});
+    ApplyBox(
+        Formula::kBackward,
+        {x.dtype, x.bytes.data(), dy.bytes.data(), dx.bytes.data()}, group,
+        coefficients,
+        {.streams = Streams(dx.bytes.size()),
+         .may_be_nan = AnyIsNotFinite(coefficients, range.first, range.end),
+         .ahead = fetches ? group.columns : 0});
   });
   return gradients;
 }

@@ -19,10 +19,10 @@ void LookOutFor(const Condition& condition) {
 
 }  // namespace
 
-Workers::Workers(int threads) {
+Workers::Workers(int threads) : shares_(static_cast<std::size_t>(threads)) {
   assert(threads >= 1);
-  for (int i = 1; i < threads; ++i) {
-    threads_.emplace_back([this] { Work(); });
+  for (std::size_t i = 1; i < shares_.size(); ++i) {
+    threads_.emplace_back([this, i] { Work(i); });
   }
 }
 
@@ -48,7 +48,7 @@ void Workers::Run(std::int64_t tasks,
     return;
   }
   Publish(tasks, task);
-  TakeTasks(tasks, task);
+  TakeTasks(0, task);
   Retract();
 }
 
@@ -57,9 +57,12 @@ void Workers::Publish(std::int64_t tasks,
   bool someone_sleeps = false;
   {
     const std::lock_guard lock(mutex_);
-    tasks_ = tasks;
     task_ = &task;
-    next_.store(0, std::memory_order_relaxed);
+    for (std::int64_t i = 0; i < threads(); ++i) {
+      Share& share = shares_[static_cast<std::size_t>(i)];
+      share.next.store(tasks * i / threads(), std::memory_order_relaxed);
+      share.end = tasks * (i + 1) / threads();
+    }
     generation_.fetch_add(1, std::memory_order_release);
     someone_sleeps = sleepers_ > 0;
   }
@@ -80,7 +83,7 @@ void Workers::Retract() {
   ended_.wait(lock, all_ended);
 }
 
-void Workers::Work() {
+void Workers::Work(std::size_t thread) {
   std::uint64_t seen = 0;
   while (true) {
     LookOutFor(
@@ -92,22 +95,25 @@ void Workers::Work() {
     if (stopped_) return;
     seen = generation_;
     if (task_ == nullptr) continue;
-    const std::int64_t tasks = tasks_;
     const std::function<void(std::int64_t)>& task = *task_;
     ++busy_;
     lock.unlock();
-    TakeTasks(tasks, task);
+    TakeTasks(thread, task);
     lock.lock();
     if (--busy_ == 0) ended_.notify_one();
   }
 }
 
-void Workers::TakeTasks(std::int64_t tasks,
+// From its own share, then from those that follow.
+void Workers::TakeTasks(std::size_t thread,
                         const std::function<void(std::int64_t)>& task) {
-  while (true) {
-    const std::int64_t i = next_.fetch_add(1, std::memory_order_relaxed);
-    if (i >= tasks) return;
-    task(i);
+  for (std::size_t k = 0; k < shares_.size(); ++k) {
+    Share& share = shares_[(thread + k) % shares_.size()];
+    while (true) {
+      const std::int64_t i = share.next.fetch_add(1, std::memory_order_relaxed);
+      if (i >= share.end) break;
+      task(i);
+    }
   }
 }
 

@@ -60,8 +60,16 @@ class Workers {
   void Run(std::int64_t tasks, const std::function<void(std::int64_t)>& task);
 
  private:
-  void Work();
-  void TakeTasks(std::int64_t tasks,
+  // The tasks that a thread takes first, so that what it takes in one call lies
+  // near what it took in the last one, and in its own caches. They are all in
+  // order, and others take what is left of them in the end.
+  struct alignas(64) Share {
+    std::atomic<std::int64_t> next = 0;
+    std::int64_t end = 0;
+  };
+
+  void Work(std::size_t thread);
+  void TakeTasks(std::size_t thread,
                  const std::function<void(std::int64_t)>& task);
   void Publish(std::int64_t tasks,
                const std::function<void(std::int64_t)>& task);
@@ -73,12 +81,11 @@ class Workers {
   std::condition_variable ended_;
   // Written under mutex_; the atomic ones are also read without it.
   bool stopped_ = false;
-  std::int64_t tasks_ = 0;
+  std::vector<Share> shares_;  // the caller's is the first
   const std::function<void(std::int64_t)>* task_ = nullptr;  // null: no work
   int sleepers_ = 0;
   std::atomic<int> busy_ = 0;                  // threads that may call *task_
   std::atomic<std::uint64_t> generation_ = 0;  // counts calls of Run
-  std::atomic<std::int64_t> next_ = 0;
   std::atomic<std::chrono::steady_clock::rep> worked_ = 0;
   std::vector<std::thread> threads_;
 };

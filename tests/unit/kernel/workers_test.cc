@@ -78,6 +78,52 @@ TEST(SharedWorkersTest, AreAllAtWorkOnTasksThatWaitForEachOther) {
   EXPECT_EQ(present, 3);
 }
 
+// Whether the condition came to hold within ten seconds.
+template <typename Condition>
+bool ComesToHold(const Condition& condition) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > end) return false;
+    std::this_thread::yield();
+  }
+  return true;
+}
+
+// Whichever thread is held up by the first task of its share: the other ones
+// take what is left of that.
+TEST(SharedWorkersTest, TakeWhatAThreadThatIsHeldUpHasLeft) {
+  constexpr std::int64_t kTasks = 8;
+  Workers workers(2);
+  for (const std::int64_t slow : {std::int64_t{0}, kTasks / 2}) {
+    std::atomic<std::int64_t> ended = 0;
+    workers.Run(kTasks, [&](std::int64_t i) {
+      if (i == slow) {
+        EXPECT_TRUE(ComesToHold([&] { return ended == kTasks - 1; }));
+      }
+      ++ended;
+    });
+    EXPECT_EQ(ended, kTasks);
+  }
+}
+
+// In step with each other, so that neither has to take over what is left.
+TEST(SharedWorkersTest, TakeNeighbouringTasksEach) {
+  constexpr std::size_t kShare = 4;
+  Workers workers(2);
+  std::atomic<std::size_t> begun = 0;
+  std::vector<std::thread::id> taken(2 * kShare);
+  workers.Run(2 * kShare, [&](std::int64_t i) {
+    const auto task = static_cast<std::size_t>(i);
+    taken[task] = std::this_thread::get_id();
+    ++begun;
+    EXPECT_TRUE(ComesToHold([&] { return begun >= 2 * (task % kShare + 1); }));
+  });
+  for (std::size_t i = 0; i < taken.size(); ++i) {
+    EXPECT_EQ(taken[i], taken[i / kShare * kShare]) << i;
+  }
+  EXPECT_EQ(taken[0], std::this_thread::get_id());
+}
+
 TEST(SharedWorkersTest, DoNotMakeACallerWaitForAnothersTasks) {
   Workers workers(2);
   std::atomic<bool> may_end = false;

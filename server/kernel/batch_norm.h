@@ -81,7 +81,8 @@ std::optional<std::int64_t> FindNonFinite(TensorView x);
 // NaN; an empty batch gets NaN everywhere.
 // REQUIRES: the sums hold the whole batch; eps is finite and at least 0.
 Statistics FinishForward(const ForwardSums& sums, double eps,
-                         Degenerate degenerate);
+                         Degenerate degenerate,
+                         Workers& workers = Workers::Inline());
 
 // The statistics with which INFERENCE normalizes: mean and var as given.
 Statistics FromRunning(std::span<const double> mean,
@@ -92,7 +93,8 @@ Statistics FromRunning(std::span<const double> mean,
 // REQUIRES: both sums are over the same whole batch.
 Gradients FinishBackward(const ForwardSums& forward,
                          const BackwardSums& backward, double eps,
-                         Degenerate degenerate);
+                         Degenerate degenerate,
+                         Workers& workers = Workers::Inline());
 
 // dgamma and dbeta of a whole batch over the number of ranks that took it, each
 // rounded once from the exact value and not from the rounded sum.

@@ -15,6 +15,7 @@
 #include "server/kernel/fast_finish.h"
 #include "server/kernel/floating_point_scope.h"
 #include "server/kernel/readable_finish.h"
+#include "server/kernel/work_split.h"
 
 namespace batchnorm::kernel {
 namespace {
@@ -154,23 +155,27 @@ void FinishBackwardRange(const ForwardSums& forward,
 }
 
 Statistics FinishForward(const ForwardSums& sums, double eps,
-                         Degenerate degenerate) {
+                         Degenerate degenerate, Workers& workers) {
   assert(eps >= 0 && std::isfinite(eps));
-  const FloatingPointScope scope;
   Statistics statistics = StatisticsRoomOf(sums);
-  FinishForwardRange(sums, eps, degenerate, AllOf(sums), statistics);
+  ForEachChannelRange(
+      AllOf(sums).size(), workers, [&](std::size_t first, std::size_t end) {
+        FinishForwardRange(sums, eps, degenerate, {first, end}, statistics);
+      });
   return statistics;
 }
 
 Gradients FinishBackward(const ForwardSums& forward,
                          const BackwardSums& backward, double eps,
-                         Degenerate degenerate) {
+                         Degenerate degenerate, Workers& workers) {
   assert(forward.channels() == backward.channels());
-  const FloatingPointScope scope;
-  const auto channels = static_cast<std::size_t>(forward.channels());
+  const std::size_t channels = AllOf(forward).size();
   Gradients gradients = GradientsRoom(channels);
-  FinishBackwardRange(forward, backward, eps, degenerate, {0, channels},
-                      gradients);
+  ForEachChannelRange(channels, workers,
+                      [&](std::size_t first, std::size_t end) {
+                        FinishBackwardRange(forward, backward, eps, degenerate,
+                                            {first, end}, gradients);
+                      });
   return gradients;
 }
 

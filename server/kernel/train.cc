@@ -37,20 +37,16 @@ TrainBatch TrainForward(const ChannelLayout& layout, TensorView x, double eps,
                         std::span<const double> beta, MutableTensorView y,
                         Workers& workers) {
   const FloatingPointScope scope;
-  TrainBatch batch = {ForwardSums(layout.channels(), x.dtype),
-                      StatisticsRoom(Channels(layout))};
-  batch.statistics.count = layout.channels() == 0 ? 0 : layout.count();
+  TrainBatch batch = {ForwardSums(layout.channels(), x.dtype), {}};
   const std::optional<Box> whole = GroupedBox(layout);
   if (!whole) {
     batch.sums.Add(layout, 0, x, workers);
-    ForEachChannelRange(Channels(layout), workers,
-                        [&](std::size_t first, std::size_t end) {
-                          FinishForwardRange(batch.sums, eps, degenerate,
-                                             {first, end}, batch.statistics);
-                        });
+    batch.statistics = FinishForward(batch.sums, eps, degenerate, workers);
     ApplyForward(layout, 0, x, batch.statistics, gamma, beta, y, workers);
     return batch;
   }
+  batch.statistics = StatisticsRoom(Channels(layout));
+  batch.statistics.count = layout.count();
   const bool fetches = FetchesGroups(x.bytes.size() + y.bytes.size());
   Coefficients coefficients = ForwardRoom(Channels(layout));
   ForEachGroup(*whole, SizeOf(x.dtype), workers, [&](const Box& group) {
@@ -82,12 +78,8 @@ Gradients TrainBackward(const ChannelLayout& layout, TensorView x,
   if (!whole || x.dtype != dy.dtype ||
       !AreUnscaled(batch.statistics, {0, Channels(layout)})) {
     sums.Add(layout, 0, x, dy, workers);
-    Gradients gradients = GradientsRoom(Channels(layout));
-    ForEachChannelRange(Channels(layout), workers,
-                        [&](std::size_t first, std::size_t end) {
-                          FinishBackwardRange(batch.sums, sums, eps, degenerate,
-                                              {first, end}, gradients);
-                        });
+    Gradients gradients =
+        FinishBackward(batch.sums, sums, eps, degenerate, workers);
     ApplyBackward(layout, 0, x, dy, batch.statistics, gradients, gamma, dx,
                   workers);
     return gradients;

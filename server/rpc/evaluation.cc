@@ -61,7 +61,7 @@ kernel::TrainBatch NormalizeBatch(const EvaluationInputs& inputs,
   }
   ForwardSums sums(inputs.layout.channels(), inputs.x().dtype);
   sums.Add(inputs.layout, 0, inputs.x(), workers);
-  Statistics statistics = kernel::FinishForward(sums, eps, degenerate);
+  Statistics statistics = kernel::FinishForward(sums, eps, degenerate, workers);
   return {std::move(sums), std::move(statistics)};
 }
 
@@ -80,7 +80,7 @@ Gradients DifferentiateBatch(const EvaluationInputs& inputs,
                                  ViewOf(inputs, dx), workers);
   }
   return kernel::FinishBackward(batch.sums, SumGradients(inputs, workers), eps,
-                                degenerate);
+                                degenerate, workers);
 }
 
 // Per channel: what was asked for of it.

@@ -25,8 +25,8 @@ absl::StatusOr<KeptInput> SumResentInput(const Tensor& x,
   const Normalization& constants = config.normalization;
   absl::Status refused = RefuseDegenerate(sums, constants);
   if (!refused.ok()) return refused;
-  kernel::Statistics statistics =
-      FinishForward(sums, constants.eps, ToKernel(constants.degenerate_policy));
+  kernel::Statistics statistics = FinishForward(
+      sums, constants.eps, ToKernel(constants.degenerate_policy), workers);
   return KeptInput{
       x, std::move(input->layout), std::move(input->gamma),
       std::make_shared<const kernel::TrainBatch>(

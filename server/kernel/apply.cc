@@ -15,11 +15,8 @@ namespace {
 // More than one, so that a thread that is held up elsewhere delays less.
 constexpr std::int64_t kPartsAThread = 4;
 
-// How far ahead elements are fetched of tensors that take so many bytes.
+// How far ahead elements are fetched.
 constexpr std::int64_t kFetchedAhead = 2048;
-std::int64_t AheadIn(std::size_t bytes) {
-  return ComeFromMemory(bytes) ? kFetchedAhead : 0;
-}
 
 ChannelRange AllOf(const Statistics& statistics) {
   return {0, statistics.mean.size()};
@@ -60,7 +57,7 @@ void ApplyForward(const ChannelLayout& layout, std::int64_t first, TensorView x,
   ApplyBlock(layout, first, x.size(), Formula::kForward, tensors, coefficients,
              {.streams = Streams(y.bytes.size()),
               .may_be_nan = may_be_nan,
-              .ahead = AheadIn(x.bytes.size())},
+              .ahead = ComesFromMemory(x.bytes.size()) ? kFetchedAhead : 0},
              workers);
 }
 
@@ -86,7 +83,7 @@ void ApplyBackward(const ChannelLayout& layout, std::int64_t first,
              tensors, coefficients,
              {.streams = Streams(dx.bytes.size()),
               .may_be_nan = may_be_nan,
-              .ahead = AheadIn(x.bytes.size() + dy.bytes.size())},
+              .ahead = PairComesFromMemory(x.bytes.size()) ? kFetchedAhead : 0},
              workers);
 }
 

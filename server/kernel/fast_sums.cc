@@ -30,12 +30,11 @@ void AddBox(const std::byte* a, const std::byte* b, std::int64_t size,
   PredictBox<kDtype, kSquares>(a_bits, b_bits, box, channels);
   if (only_predict) return;
   const auto bytes = static_cast<std::size_t>(size) * SizeOf(kDtype);
+  const bool from_memory =
+      kSquares ? ComesFromMemory(bytes) : PairComesFromMemory(bytes);
   if (std::min(box.inner, box.columns) >= kRunColumns) {
-    // With what is made of them.
-    const bool from_memory = ComeFromMemory(kSquares ? 2 * bytes : 3 * bytes);
     SumRuns<kDtype, kSquares>(a_bits, b_bits, from_memory, box, channels);
   } else {
-    const bool from_memory = ComeFromMemory(kSquares ? bytes : 2 * bytes);
     ForEachFolded(box, FoldFor(box, FoldedColumns(from_memory)),
                   [&](const Box& part) {
                     SumColumns<kDtype, kSquares>(a_bits, b_bits, size,

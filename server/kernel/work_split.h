@@ -21,10 +21,15 @@ inline bool Streams(std::size_t output_bytes) {
   return output_bytes >= kStreamedBytes;
 }
 
-// Tensors that take more than this together are read from memory, not from the
-// caches.
-inline constexpr std::size_t kCachedBytes = std::size_t{12} << 20;
-inline bool ComeFromMemory(std::size_t bytes) { return bytes > kCachedBytes; }
+// Whether a tensor of so many bytes, or two of as many each, are better fetched
+// ahead of their use: they come from memory. What lies in the caches takes
+// longer if it is fetched.
+inline bool ComesFromMemory(std::size_t bytes) {
+  return bytes > std::size_t{12} << 20;
+}
+inline bool PairComesFromMemory(std::size_t bytes_each) {
+  return bytes_each > std::size_t{17} << 19;
+}
 
 // Less than this is not worth waking a thread for.
 inline constexpr std::int64_t kElementsATask = std::int64_t{1} << 14;

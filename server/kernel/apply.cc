@@ -55,7 +55,7 @@ void ApplyForward(const ChannelLayout& layout, std::int64_t first, TensorView x,
   const ApplyTensors tensors = {x.dtype, x.bytes.data(), nullptr,
                                 y.bytes.data()};
   ApplyBlock(layout, first, x.size(), Formula::kForward, tensors, coefficients,
-             {.streams = Streams(y.bytes.size()),
+             {.streams = StreamsOutput(y.bytes.size()),
               .may_be_nan = may_be_nan,
               .ahead = ComesFromMemory(x.bytes.size()) ? kFetchedAhead : 0},
              workers);
@@ -81,7 +81,7 @@ void ApplyBackward(const ChannelLayout& layout, std::int64_t first,
   ApplyBlock(layout, first, x.size(),
              inference ? Formula::kInferenceBackward : Formula::kBackward,
              tensors, coefficients,
-             {.streams = Streams(dx.bytes.size()),
+             {.streams = StreamsGradient(dx.bytes.size()),
               .may_be_nan = may_be_nan,
               .ahead = PairComesFromMemory(x.bytes.size()) ? kFetchedAhead : 0},
              workers);

@@ -58,7 +58,7 @@ TrainBatch TrainForward(const ChannelLayout& layout, TensorView x, double eps,
     ApplyBox(
         Formula::kForward, {x.dtype, x.bytes.data(), nullptr, y.bytes.data()},
         group, coefficients,
-        {.streams = Streams(y.bytes.size()),
+        {.streams = StreamsOutput(y.bytes.size()),
          .may_be_nan = AnyIsNotFinite(coefficients, range.first, range.end),
          .ahead = fetches ? group.columns : 0});
   });
@@ -96,7 +96,7 @@ Gradients TrainBackward(const ChannelLayout& layout, TensorView x,
         Formula::kBackward,
         {x.dtype, x.bytes.data(), dy.bytes.data(), dx.bytes.data()}, group,
         coefficients,
-        {.streams = Streams(dx.bytes.size()),
+        {.streams = StreamsGradient(dx.bytes.size()),
          .may_be_nan = AnyIsNotFinite(coefficients, range.first, range.end),
          .ahead = fetches ? group.columns : 0});
   });

@@ -15,10 +15,13 @@
 
 namespace batchnorm::kernel {
 
-// Outputs from this size on are written past the caches.
-inline constexpr std::size_t kStreamedBytes = std::size_t{6} << 20;
-inline bool Streams(std::size_t output_bytes) {
-  return output_bytes >= kStreamedBytes;
+// Whether an output of so many bytes is written past the caches. dx shares them
+// with two tensors, y with one.
+inline bool StreamsOutput(std::size_t y_bytes) {
+  return y_bytes >= std::size_t{6} << 20;
+}
+inline bool StreamsGradient(std::size_t dx_bytes) {
+  return dx_bytes >= std::size_t{5} << 20;
 }
 
 // Whether a tensor of so many bytes, or two of as many each, are better fetched

@@ -101,10 +101,13 @@ struct ChannelColumns {
   std::int64_t columns;
 };
 
-// for (const auto& [channel, column, columns] : EachChannel(box)) visits the
-// channels of a box: those of folded rows once a row. (A loop and not a
-// function that calls one: code for a later processor is not inlined into
-// code for any.)
+// The channels of a box, those of folded rows once a row:
+//
+//   for (const auto& [channel, column, columns] : EachChannel(box)) ...
+//
+// A range and not a function that is given one: the vector code is compiled for
+// several processors, and a lambda of it would not be inlined into a function
+// that is compiled for any.
 class EachChannel {
  public:
   explicit EachChannel(const Box& box) : box_(box) {}

@@ -10,13 +10,11 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 
 #include "server/kernel/box.h"
 #include "server/kernel/channel_totals.h"
-#include "server/kernel/float_formats.h"
 #include "server/kernel/lanes-inl.h"
 #include "server/kernel/prediction.h"
 
@@ -128,7 +126,7 @@ void PredictStrip(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
     TakeScale<kDtype, kSquares>(sample_a, sample_b, width * rows,
                                 channels[channel]);
   };
-  if (box.HasChannelAColumn()) {  // inlined for just one column
+  if (box.HasChannelAColumn()) {  // so that a copy of it knows the width
     const std::int64_t first = box.first_channel();
     for (std::int64_t j = 0; j < box.columns; ++j) take(first + j, j, 1);
     return;

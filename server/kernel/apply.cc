@@ -15,7 +15,7 @@ namespace {
 // More than one, so that a thread that is held up elsewhere delays less.
 constexpr std::int64_t kPartsAThread = 4;
 
-// How far ahead elements are fetched.
+// How far ahead elements are fetched that come from memory.
 constexpr std::int64_t kFetchedAhead = 2048;
 
 ChannelRange AllOf(const Statistics& statistics) {

@@ -125,7 +125,7 @@ ForwardSums ForwardSums::FromTotals(std::int64_t count,
 
 void ForwardSums::AddBox(TensorView x, const Box& box) {
   AddForwardBox(x, box, totals_.data());
-  if (box.HasChannelAColumn()) {
+  if (box.HasChannelAColumn()) {  // a loop of whole vectors
     const auto counts = std::span(counts_).subspan(Index(box.first_channel()),
                                                    Index(box.columns));
     for (std::int64_t& count : counts) count += box.rows;

@@ -20,7 +20,7 @@ struct Advice {
 constexpr Advice kAdvice[] = {
     {"BAD_TENSOR",
      "the shape and the bytes must fit; `bn eval --help` shows the inputs"},
-    {"BAD_CONFIG", "`bn session create --help` shows what each flag takes"},
+    {"BAD_CONFIG", "the command's --help shows what each flag takes"},
     {"BAD_NAME",
      "1 to 128 letters, digits, `.`, `_` and `-`, in parts joined by `/`"},
     {"BAD_STEP", "`bn session show NAME` shows the last step"},

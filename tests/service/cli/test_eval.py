@@ -190,6 +190,14 @@ def test_the_servers_refusal_keeps_its_code_and_its_words(bn):
     assert "--degenerate" in refused.complaint["hint"]
 
 
+def test_a_refused_flag_points_at_the_help_of_the_command_that_has_it(bn):
+    bn.save("x.npy", np.ones((2, 3), "f4"))
+    refused = bn("eval", "--x", "x.npy", "--eps", "-1")
+    assert refused.code == 64 + 3
+    assert "BAD_CONFIG" in refused.complaint["error"]
+    assert refused.complaint["hint"].startswith("the command's --help")
+
+
 def test_degenerate_channels_can_be_allowed(bn):
     bn.save("x.npy", np.full((1, 3), 7, "f4"))
     bn.ok("eval", "--x", "x.npy", "--degenerate", "unit", "-o", "y.npy")

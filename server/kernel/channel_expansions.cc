@@ -1,91 +1,49 @@
 #include "server/kernel/channel_expansions.h"
 
 #include <algorithm>
-#include <bit>
 #include <cassert>
-#include <cmath>
 #include <cstdlib>
 #include <span>
 
-#include "server/kernel/dyadic.h"
+#include "server/kernel/certificate.h"
 #include "server/kernel/fast_totals.h"
-#include "server/kernel/moments.h"
+#include "server/kernel/leading_bits.h"
 
 namespace batchnorm::kernel {
 namespace {
 
-constexpr int kLimbBits = 53;
-constexpr int kProductBits = 3 * kLimbBits;
 constexpr int kMaxUnitExponent = 300;     // of unit and dy_unit
 constexpr int kMaxProductExponent = 600;  // of product_unit
 constexpr int kMaxValueExponent = 199;    // of a value in its unit
+constexpr int kLeastSumExponent = -100;   // of S in its unit
 
-template <std::size_t size>
-using Limbs = std::array<std::vector<double>, size>;
+using Limbs = std::array<std::vector<double>, 3>;
 
 void ResetVector(std::vector<double>& vector, std::size_t channels) {
   const std::size_t groups = (channels + kChannelPadding - 1) / kChannelPadding;
   vector.assign(groups * kChannelPadding, 0.0);
 }
 
-template <std::size_t size>
-void ResetLimbs(Limbs<size>& limbs, std::size_t channels) {
+void ResetLimbs(Limbs& limbs, std::size_t channels) {
   for (auto& vector : limbs) ResetVector(vector, channels);
 }
 
-template <std::size_t size>
-std::array<double*, size> RowsOf(Limbs<size>& limbs) {
-  std::array<double*, size> rows;
-  for (std::size_t i = 0; i < size; ++i) rows[i] = limbs[i].data();
-  return rows;
-}
-
-// The greatest e such that the value is a multiple of 2^e; 0 has `otherwise`.
-int LowestBit(const Dyadic& value, int otherwise) {
-  if (value.is_zero()) return otherwise;
-  return 64 * value.low() + std::countr_zero(value.limbs().front());
-}
-
-// The 53 bits from that of weight 2^from on, as an integer.
-double BitsFrom(const Dyadic& value, int from) {
-  const auto limb = [&](int index) {
-    const auto i = static_cast<std::size_t>(index - value.low());
-    return i < value.limbs().size() ? value.limbs()[i] : 0;
-  };
-  const int shift = from & 63;
-  std::uint64_t bits = limb(from >> 6) >> shift;
-  if (shift != 0) bits |= limb((from >> 6) + 1) << (64 - shift);
-  return static_cast<double>(bits & ((std::uint64_t{1} << kLimbBits) - 1));
-}
-
-bool Fits(const Dyadic& value, int exponent, std::size_t limbs) {
-  if (value.is_zero()) return true;
-  const int highest = value.FloorLog2();
-  const int lowest = LowestBit(value, 0);
-  return lowest >= exponent && highest - exponent <= kMaxValueExponent &&
-         highest - lowest < kLimbBits * static_cast<int>(limbs);
-}
-
-// Cuts the value, in units of 2^exponent, into limbs: the greatest first.
-// REQUIRES: it fits.
-template <std::size_t size>
-void Store(const Dyadic& value, int exponent, std::size_t entry,
-           Limbs<size>& limbs) {
-  for (auto& limb : limbs) limb[entry] = 0;
-  if (value.is_zero()) return;
-  int from = value.FloorLog2() + 1;
-  for (auto& limb : limbs) {
-    from -= kLimbBits;
-    const double magnitude = std::ldexp(BitsFrom(value, from), from - exponent);
-    limb[entry] = value.is_negative() ? -magnitude : magnitude;
+void Store(const LeadingBits& value, int unit, std::size_t entry,
+           Limbs& limbs) {
+  for (std::size_t i = 0; i < limbs.size(); ++i) {
+    limbs[i][entry] = value.Limb(i, unit);
   }
 }
 
-// Cuts an integer into limbs, the last of which takes all that is left: false
-// if that is too much for a double.
-template <std::size_t size>
-bool StoreInteger(ChannelTotals::Wide value, std::size_t entry,
-                  Limbs<size>& limbs) {
+// What the rest is less than, in units of 2^unit.
+double RestOf(const LeadingBits& value, int unit) {
+  return value.is_all ? 0 : PowerOfTwoDouble(value.exponent - unit);
+}
+
+// Cuts an integer into `size` limbs, the last of which takes all that is left:
+// false if that is too much for a double.
+bool StoreInteger(ChannelTotals::Wide value, std::size_t size,
+                  std::size_t entry, Limbs& limbs) {
   constexpr int kBits = 52;
   double weight = 1;
   for (std::size_t i = 0; i + 1 < size; ++i) {
@@ -100,9 +58,8 @@ bool StoreInteger(ChannelTotals::Wide value, std::size_t entry,
 }
 
 // The quick way, for integers of narrow values: true if these are all there is.
-template <std::size_t size>
-bool ExpandIntegers(const ChannelTotals& totals, std::size_t entry,
-                    Limbs<2>& sum, Limbs<size>& products) {
+bool ExpandIntegers(const ChannelTotals& totals, std::size_t entry, Limbs& sum,
+                    Limbs& products) {
   constexpr ChannelTotals::Wide kTopRoom = ChannelTotals::Wide{1} << 80;
   const bool narrow = totals.scale.kind == SumKind::kNarrowSquares ||
                       totals.scale.kind == SumKind::kNarrowProducts;
@@ -112,8 +69,8 @@ bool ExpandIntegers(const ChannelTotals& totals, std::size_t entry,
   }
   const ChannelTotals::Wide weight = ChannelTotals::Wide{1}
                                      << totals.scale.top_shift();
-  return StoreInteger(totals.sum, entry, sum) &&
-         StoreInteger(totals.top * weight + totals.rest, entry, products);
+  return StoreInteger(totals.sum, 2, entry, sum) &&
+         StoreInteger(totals.top * weight + totals.rest, 3, entry, products);
 }
 
 // Whether all that the channels have are integers of narrow values, of one
@@ -126,6 +83,14 @@ bool AreNarrowIntegers(std::span<const ChannelTotals> totals, SumKind kind) {
   return all;
 }
 
+// The least exponent in whose units^2 the squares are not too large. There they
+// are integers, and |S| <= sqrt(n*Q) is smaller than they are.
+int UnitBelow(const LeadingBits& squares) {
+  if (squares.is_zero()) return 0;
+  const int highest = squares.exponent + LeadingBits::kBits - 1;
+  return (highest - kMaxValueExponent + 1) >> 1;
+}
+
 void ExpandChannel(const ForwardSums& sums, std::size_t channel,
                    std::size_t entry, ForwardExpansions& to) {
   const auto c = static_cast<std::int64_t>(channel);
@@ -134,19 +99,18 @@ void ExpandChannel(const ForwardSums& sums, std::size_t channel,
     to.unit[entry] = PowerOfTwoDouble(totals.scale.sum_unit());
     return;
   }
-  if (!IsFinite(sums, c)) return;
-  if (totals.ProductsSeemLongerThan(kProductBits)) return;
-  const Dyadic S = totals.SumValue();
-  const Dyadic Q = totals.ProductsValue();
-  const int of_squares = LowestBit(Q, 0) >> 1;
-  const int exponent = std::min(of_squares, LowestBit(S, of_squares));
-  if (std::abs(exponent) > kMaxUnitExponent || !Fits(S, exponent, 2) ||
-      !Fits(Q, 2 * exponent, 3)) {
+  if (!totals.is_finite()) return;
+  const LeadingBits S = totals.LeadingSum();
+  const LeadingBits Q = totals.LeadingProducts();
+  const int unit = UnitBelow(Q);
+  if (std::abs(unit) > kMaxUnitExponent || !S.is_all ||
+      (!S.is_zero() && S.LowestBit() < unit + kLeastSumExponent)) {
     return;
   }
-  Store(S, exponent, entry, to.sum);
-  Store(Q, 2 * exponent, entry, to.squares);
-  to.unit[entry] = std::ldexp(1.0, exponent);
+  Store(S, unit, entry, to.sum);
+  Store(Q, 2 * unit, entry, to.squares);
+  to.rest_of_squares[entry] = RestOf(Q, 2 * unit);
+  to.unit[entry] = PowerOfTwoDouble(unit);
 }
 
 void ExpandChannel(const BackwardSums& sums, std::size_t channel,
@@ -159,28 +123,29 @@ void ExpandChannel(const BackwardSums& sums, std::size_t channel,
     return;
   }
   if (!totals.is_finite()) return;
-  if (totals.ProductsSeemLongerThan(kProductBits)) return;
-  const Dyadic D = totals.SumValue();
-  const Dyadic P = totals.ProductsValue();
-  const int of_dy = LowestBit(D, 0);
-  const int of_products = LowestBit(P, 0);
-  if (std::abs(of_dy) > kMaxUnitExponent ||
-      std::abs(of_products) > kMaxProductExponent || !Fits(D, of_dy, 2) ||
-      !Fits(P, of_products, 3)) {
+  const LeadingBits D = totals.LeadingSum();
+  const LeadingBits P = totals.LeadingProducts();
+  const int dy_unit = D.is_zero() ? 0 : D.LowestBit();
+  const int product_unit = P.is_zero() ? 0 : P.LowestBit();
+  if (std::abs(dy_unit) > kMaxUnitExponent ||
+      std::abs(product_unit) > kMaxProductExponent || !D.is_all) {
     return;
   }
-  Store(D, of_dy, entry, to.sum_dy);
-  Store(P, of_products, entry, to.sum_dy_x);
-  to.dy_unit[entry] = std::ldexp(1.0, of_dy);
-  to.product_unit[entry] = std::ldexp(1.0, of_products);
+  Store(D, dy_unit, entry, to.sum_dy);
+  Store(P, product_unit, entry, to.sum_dy_x);
+  to.rest_of_sum_dy_x[entry] = RestOf(P, product_unit);
+  to.dy_unit[entry] = PowerOfTwoDouble(dy_unit);
+  to.product_unit[entry] = PowerOfTwoDouble(product_unit);
 }
 
 // The quick way of a whole block, but for units; false if some channels do not
 // fit it.
 bool CutTogether(SumKind kind, std::span<const ChannelTotals> totals,
-                 Limbs<2>& sum, Limbs<3>& products) {
+                 Limbs& sum, Limbs& products) {
   return AreNarrowIntegers(totals, kind) &&
-         CutIntegers(kind, totals, RowsOf(sum), RowsOf(products));
+         CutIntegers(
+             kind, totals, {sum[0].data(), sum[1].data()},
+             {products[0].data(), products[1].data(), products[2].data()});
 }
 
 bool ExpandTogether(std::span<const ChannelTotals> totals,
@@ -218,12 +183,14 @@ bool ExpandTogether(std::span<const ChannelTotals> totals,
 void ForwardExpansions::Reset(std::size_t channels) {
   ResetLimbs(sum, channels);
   ResetLimbs(squares, channels);
+  ResetVector(rest_of_squares, channels);
   ResetVector(unit, channels);
 }
 
 void BackwardExpansions::Reset(std::size_t channels) {
   ResetLimbs(sum_dy, channels);
   ResetLimbs(sum_dy_x, channels);
+  ResetVector(rest_of_sum_dy_x, channels);
   ResetVector(dy_unit, channels);
   ResetVector(product_unit, channels);
 }

@@ -31,15 +31,9 @@ HWY_INLINE Vector PositiveZero(Vector a) {
   return hn::Add(a, hn::Zero(Channels()));
 }
 
-// S = hi + lo, in units; hi is the nearest double.
-HWY_INLINE Vector LoadSum(const std::array<std::vector<double>, 2>& limbs,
-                          std::size_t i, Vector& lo) {
-  return TwoSum(LoadPadded(limbs[0], i), LoadPadded(limbs[1], i), lo);
-}
-
-HWY_INLINE Vector
-LoadProductSum(const std::array<std::vector<double>, 3>& limbs, std::size_t i,
-               Vector& middle, Vector& lo) {
+// A sum hi + middle + lo, of which hi + middle is a normal pair.
+HWY_INLINE Vector LoadSum(const std::array<std::vector<double>, 3>& limbs,
+                          std::size_t i, Vector& middle, Vector& lo) {
   Vector hi = LoadPadded(limbs[0], i);
   middle = LoadPadded(limbs[1], i);
   lo = LoadPadded(limbs[2], i);
@@ -48,39 +42,58 @@ LoadProductSum(const std::array<std::vector<double>, 3>& limbs, std::size_t i,
   return hi;
 }
 
-// M = hi + lo in units^2 and S = sum + sum_lo in units, where that fits.
+// Whether hi is, for certain, the double nearest to such a sum: lo is less than
+// what RoundsTo allows for.
+HWY_INLINE Mask IsNearest(Vector hi, Vector middle, Vector lo) {
+  return Or(IsZero(lo), RoundsTo(hi, middle));
+}
+
+// M = hi + lo in units^2 and S = sum + sum_lo + sum_rest in units, where that
+// fits.
 HWY_INLINE Mask LoadMoments(const ForwardExpansions& from, std::size_t i,
-                            Vector& sum, Vector& sum_lo, Vector& hi, Vector& lo,
-                            Mask& is_exact) {
+                            Vector& sum, Vector& sum_lo, Vector& sum_rest,
+                            Vector& hi, Vector& lo, Mask& is_exact) {
   Vector q1;
   Vector q2;
   const Vector n = Constant(static_cast<double>(from.count));
-  const Vector q0 = LoadProductSum(from.squares, i, q1, q2);
-  sum = LoadSum(from.sum, i, sum_lo);
+  const Vector q0 = LoadSum(from.squares, i, q1, q2);
+  const Vector q_rest = LoadPadded(from.rest_of_squares, i);
+  sum = LoadSum(from.sum, i, sum_lo, sum_rest);
   const Mask fits = And(hn::Le(hn::Abs(sum), Constant(kMaxLimb)),
                         hn::Le(hn::Abs(q0), Constant(kMaxLimb)));
-  const Mask known = ScaledCovariance(n, q0, q1, q2, sum, sum_lo, sum, sum_lo,
-                                      hi, lo, is_exact);
+  const Mask known =
+      ScaledCovariance(n, q0, q1, q2, q_rest, sum, sum_lo, sum_rest, sum,
+                       sum_lo, sum_rest, hi, lo, is_exact);
   const Vector unit = LoadPadded(from.unit, i);
   return And(And(fits, known), IsWithin(unit, kMinUnit, kMaxUnit));
 }
 
-// sum / n, its double, and the rest of it, for sum = hi + lo exactly. Both are
-// nearest where certain (eq. 5, 10).
-HWY_INLINE Vector RoundMean(Vector hi, Vector lo, const ExactDivisor& n,
-                            Vector& mean_lo, Mask& certain) {
+// sum / n, its double, and the rest of it, for a sum hi + lo + sum_rest as of
+// LoadSum. Both are nearest where certain (eq. 5, 10).
+HWY_INLINE Vector RoundMean(Vector hi, Vector lo, Vector sum_rest,
+                            const ExactDivisor& n, Vector& mean_lo,
+                            Mask& certain) {
+  const Mask sum_is_pair = IsZero(sum_rest);
+  const bool all_are_pairs = AllTrue(sum_is_pair);
   // Where the quotient is exact, its second part is the rest.
-  if (n.is_power_of_two) return RoundQuotient(hi, lo, n, mean_lo, certain);
+  if (n.is_power_of_two && all_are_pairs) {
+    return RoundQuotient(hi, lo, sum_is_pair, n, mean_lo, certain);
+  }
   Vector unused;
   Vector error;
-  const Vector mean = RoundQuotient(hi, lo, n, unused, certain);
+  const Vector mean = RoundQuotient(hi, lo, sum_is_pair, n, unused, certain);
   const Vector product = TwoProduct(mean, Constant(n.hi), error);
   Vector rest = hn::Sub(hi, product);  // exact (Sterbenz)
   Vector rest_lo = lo;
+  Vector smallest = hn::Neg(error);
+  Vector lost = hn::Zero(Channels());
+  if (!all_are_pairs) {
+    rest_lo = TwoSum(lo, smallest, smallest);
+    AddSmall(sum_rest, smallest, lost);
+  }
   Mask is_exact;
   Mask rest_is_certain;
-  const Mask known =
-      Condense(rest, rest_lo, hn::Neg(error), hn::Zero(Channels()), is_exact);
+  const Mask known = Condense(rest, rest_lo, smallest, lost, is_exact);
   mean_lo = RoundQuotient(rest, rest_lo, is_exact, n, unused, rest_is_certain);
   certain = And(certain, And(known, rest_is_certain));
   return mean;
@@ -108,9 +121,9 @@ HWY_INLINE Mask InverseStdOf(Vector var, Vector var_lo, double eps,
                              Vector inverse_unit, Vector& hi, Vector& lo) {
   Vector scaled_eps =
       hn::Mul(hn::Mul(Constant(eps), inverse_unit), inverse_unit);
-  // If var is not 0 it is at least 2^-106: nothing is missed.
+  // Beside 2^-300, below, that is nothing.
   scaled_eps =
-      hn::IfThenElseZero(hn::Ge(scaled_eps, Constant(0x1p-300)), scaled_eps);
+      hn::IfThenElseZero(hn::Ge(scaled_eps, Constant(0x1p-420)), scaled_eps);
   Vector w_lo;
   Vector w = TwoSum(var, scaled_eps, w_lo);
   w = FastTwoSum(w, hn::Add(w_lo, var_lo), w_lo);

@@ -99,9 +99,13 @@ Dyadic ChannelTotals::ProductsValue() const {
   return HasSpilledProducts() ? spill_->products.Value() : Products().Value();
 }
 
-bool ChannelTotals::ProductsSeemLongerThan(int bits) const {
-  return HasSpilledProducts() ? spill_->products.SeemsLongerThan(bits)
-                              : Products().SeemsLongerThan(bits);
+LeadingBits ChannelTotals::LeadingSum() const {
+  return HasSpilledSum() ? spill_->sum.Leading() : Sum().Leading();
+}
+
+LeadingBits ChannelTotals::LeadingProducts() const {
+  return HasSpilledProducts() ? spill_->products.Leading()
+                              : Products().Leading();
 }
 
 ChannelTotals::Spill& ChannelTotals::spill() {

@@ -89,8 +89,8 @@ class ChannelTotals : public ChannelIntegers {
   // REQUIRES: is_finite().
   Dyadic SumValue() const;
   Dyadic ProductsValue() const;
-  // As of ExactSum.
-  bool ProductsSeemLongerThan(int bits) const;
+  LeadingBits LeadingSum() const;
+  LeadingBits LeadingProducts() const;
   // Whether all of it is in the integers.
   bool fits() const { return spill_ == nullptr; }
   // Neither NaN nor an infinity was added.

@@ -87,13 +87,6 @@ void ExactSum::Merge(const ExactSum& part) {
   pending_ += part.pending_ + 1;
 }
 
-bool ExactSum::SeemsLongerThan(int bits) const {
-  const auto is_used = [](std::int64_t digit) { return digit != 0; };
-  const auto first = std::find_if(digits_.begin(), digits_.end(), is_used);
-  const auto last = std::find_if(digits_.rbegin(), digits_.rend(), is_used);
-  return kDigitBits * (last.base() - first - 2) > bits;
-}
-
 Dyadic ExactSum::Value() const {
   assert(is_finite());
   // Limbs hold two digits; an odd low_ begins in the middle of one. What is
@@ -113,6 +106,11 @@ Dyadic ExactSum::Value() const {
   const bool negative = carry < 0;
   if (negative) Negate(limbs);
   return Dyadic::FromLimbs(negative, low_digit >> 1, std::move(list));
+}
+
+LeadingBits ExactSum::Leading() const {
+  assert(is_finite());
+  return LeadingBits::OfDigits(digits_, low_);
 }
 
 double ExactSum::ToDouble() const {

@@ -15,6 +15,7 @@
 
 #include "server/kernel/decoded_double.h"
 #include "server/kernel/dyadic.h"
+#include "server/kernel/leading_bits.h"
 
 namespace batchnorm::kernel {
 
@@ -44,11 +45,9 @@ class ExactSum {
   bool is_untouched() const { return is_finite() && digits_.empty(); }
   bool is_finite() const { return kind_ == Kind::kFinite; }
   Kind kind() const { return kind_; }
-  // Whether its digits make it look longer than that, from the first bit to the
-  // last; carries that wait may prove otherwise.
-  bool SeemsLongerThan(int bits) const;
   // REQUIRES: is_finite().
   Dyadic Value() const;
+  LeadingBits Leading() const;
   // The nearest double; +0, not -0; an infinity or NaN if not finite.
   double ToDouble() const;
 

@@ -60,11 +60,24 @@ HWY_INLINE Mask Condense(Vector& a0, Vector& a1, Vector a2, Vector lost,
   return hn::Le(dropped, hn::Mul(hn::Abs(a0), Constant(kMaxLoss)));
 }
 
-// n*P - S*D = hi + lo, as Condense has it, for P = p0 + p1 + p2, S = s0 + s1
-// and D = d0 + d1. With Q for P and S for D it is M = n*Q - S^2.
+// What (s0 + s1 + s2) * (d0 + d1 + d2) has more than (s0 + s1) * (d0 + d1): two
+// terms, and what is two orders smaller.
+HWY_INLINE void AddThirdLimbs(Vector s0, Vector s1, Vector s2, Vector d0,
+                              Vector d1, Vector d2, Vector& a2, Vector& lost) {
+  AddSmallProduct(s0, d2, a2, lost);
+  AddSmallProduct(s2, d0, a2, lost);
+  const Vector dropped =
+      hn::Add(hn::Abs(hn::Mul(s1, d2)), hn::Abs(hn::Mul(s2, hn::Add(d1, d2))));
+  lost = hn::Add(lost, dropped);
+}
+
+// n*P - S*D = hi + lo, as Condense has it, for P = p0 + p1 + p2 and less than
+// `rest` more or less, S = s0 + s1 + s2 and D = d0 + d1 + d2. With Q for P and
+// S for D it is M = n*Q - S^2.
 HWY_INLINE Mask ScaledCovariance(Vector n, Vector p0, Vector p1, Vector p2,
-                                 Vector s0, Vector s1, Vector d0, Vector d1,
-                                 Vector& hi, Vector& lo, Mask& is_exact) {
+                                 Vector rest, Vector s0, Vector s1, Vector s2,
+                                 Vector d0, Vector d1, Vector d2, Vector& hi,
+                                 Vector& lo, Mask& is_exact) {
   s0 = hn::Neg(s0);
   s1 = hn::Neg(s1);
   Vector np_lo;
@@ -79,12 +92,17 @@ HWY_INLINE Mask ScaledCovariance(Vector n, Vector p0, Vector p1, Vector p2,
   AddMiddle(sd_lo, a1, a2, lost);
   AddMiddleProduct(n, p1, a1, a2, lost);
   // Sums of some thousand ordinary values are that short: half of the work.
-  const Mask is_short = And(IsZero(p2), And(IsZero(s1), IsZero(d1)));
+  const Mask p_is_short = And(IsZero(p2), IsZero(rest));
+  const Mask is_short = And(p_is_short, And(IsZero(s1), IsZero(d1)));
   if (!AllTrue(is_short)) {
     AddMiddleProduct(s0, d1, a1, a2, lost);
     AddMiddleProduct(s1, d0, a1, a2, lost);
     AddSmallProduct(n, p2, a2, lost);
     AddSmallProduct(s1, d1, a2, lost);
+    lost = hn::MulAdd(n, rest, lost);
+    if (HWY_UNLIKELY(!AllTrue(And(IsZero(s2), IsZero(d2))))) {
+      AddThirdLimbs(s0, s1, hn::Neg(s2), d0, d1, d2, a2, lost);
+    }
   }
   hi = a0;
   lo = a1;

@@ -20,12 +20,13 @@ namespace HWY_NAMESPACE {
 HWY_INLINE Mask Normalizer(const ForwardExpansions& from, double eps,
                            const ExactDivisor& n_squared, std::size_t i,
                            Vector inverse_unit, Vector& sum, Vector& sum_lo,
-                           Vector& hi, Vector& lo) {
+                           Vector& sum_rest, Vector& hi, Vector& lo) {
   Vector m;
   Vector m_lo;
   Vector var_lo;
   Mask unused;
-  const Mask known = LoadMoments(from, i, sum, sum_lo, m, m_lo, unused);
+  const Mask known =
+      LoadMoments(from, i, sum, sum_lo, sum_rest, m, m_lo, unused);
   const Vector var = Divide(m, m_lo, n_squared, var_lo);
   return And(known, InverseStdOf(var, var_lo, eps, inverse_unit, hi, lo));
 }
@@ -34,20 +35,22 @@ HWY_INLINE Mask Normalizer(const ForwardExpansions& from, double eps,
 HWY_INLINE Mask LoadCovariance(const BackwardExpansions& from,
                                const ExactDivisor& n, std::size_t i,
                                Vector inverse_unit, Vector sum, Vector sum_lo,
-                               Vector& d, Vector& d_lo, Vector& hi,
-                               Vector& lo) {
+                               Vector sum_rest, Vector& d, Vector& d_lo,
+                               Vector& d_rest, Vector& hi, Vector& lo) {
   const Vector dy_unit = LoadPadded(from.dy_unit, i);
   const Vector product_unit = LoadPadded(from.product_unit, i);
   const Vector ratio =
       hn::Mul(hn::Mul(inverse_unit, InversePowerOfTwo(dy_unit)), product_unit);
   Vector p1;
   Vector p2;
-  const Vector p0 = LoadProductSum(from.sum_dy_x, i, p1, p2);
-  d = LoadSum(from.sum_dy, i, d_lo);
+  const Vector p0 = LoadSum(from.sum_dy_x, i, p1, p2);
+  const Vector p_rest = LoadPadded(from.rest_of_sum_dy_x, i);
+  d = LoadSum(from.sum_dy, i, d_lo, d_rest);
   Mask unused;
-  const Mask known = ScaledCovariance(Constant(n.hi), hn::Mul(p0, ratio),
-                                      hn::Mul(p1, ratio), hn::Mul(p2, ratio),
-                                      sum, sum_lo, d, d_lo, hi, lo, unused);
+  const Mask known =
+      ScaledCovariance(Constant(n.hi), hn::Mul(p0, ratio), hn::Mul(p1, ratio),
+                       hn::Mul(p2, ratio), hn::Mul(p_rest, ratio), sum, sum_lo,
+                       sum_rest, d, d_lo, d_rest, hi, lo, unused);
   const Mask fits = And(hn::Le(hn::Abs(d), Constant(kMaxLimb)),
                         hn::Le(hn::Abs(p0), Constant(kMaxLimb)));
   const Mask ratio_fits = And(IsWithin(ratio, 0x1p-200, 0x1p200),
@@ -86,19 +89,23 @@ HWY_INLINE Mask FinishVector(const ForwardExpansions& forward,
   const Vector dy_unit = LoadPadded(backward.dy_unit, i);
   Vector sum;
   Vector sum_lo;
+  Vector sum_rest;
   Vector inv_std;
   Vector inv_std_lo;
-  const Mask normalized = Normalizer(forward, eps, n_squared, i, inverse_unit,
-                                     sum, sum_lo, inv_std, inv_std_lo);
+  const Mask normalized =
+      Normalizer(forward, eps, n_squared, i, inverse_unit, sum, sum_lo,
+                 sum_rest, inv_std, inv_std_lo);
   Vector d;
   Vector d_lo;
+  Vector d_rest;
   Vector covariance;
   Vector covariance_lo;
-  const Mask known = LoadCovariance(backward, n, i, inverse_unit, sum, sum_lo,
-                                    d, d_lo, covariance, covariance_lo);
+  const Mask known =
+      LoadCovariance(backward, n, i, inverse_unit, sum, sum_lo, sum_rest, d,
+                     d_lo, d_rest, covariance, covariance_lo);
   Vector mean_lo;
   Mask mean_is_certain;
-  const Vector mean = RoundMean(d, d_lo, n, mean_lo, mean_is_certain);
+  const Vector mean = RoundMean(d, d_lo, d_rest, n, mean_lo, mean_is_certain);
   Vector dgamma;
   Vector k;
   const Mask slopes_are_certain = RoundSlopes(
@@ -113,7 +120,8 @@ HWY_INLINE Mask FinishVector(const ForwardExpansions& forward,
   StoreUpTo(PositiveZero(k), &to.k[channel], size);
   return And(
       And(And(normalized, known), IsZeroOrWithin(k, 0x1p-1000, 0x1p1000)),
-      And(mean_is_certain, slopes_are_certain));
+      And(And(IsNearest(d, d_lo, d_rest), mean_is_certain),
+          slopes_are_certain));
 }
 
 void FinishBackwardOn(const ForwardExpansions& forward,

@@ -25,16 +25,19 @@ HWY_INLINE Mask FinishVector(const ForwardExpansions& from, double eps,
                              Statistics& to) {
   Vector sum;
   Vector sum_lo;
+  Vector sum_rest;
   Vector m;
   Vector m_lo;
   Mask m_is_exact;
-  Mask certain = LoadMoments(from, i, sum, sum_lo, m, m_lo, m_is_exact);
+  Mask certain =
+      LoadMoments(from, i, sum, sum_lo, sum_rest, m, m_lo, m_is_exact);
   const Vector unit = LoadPadded(from.unit, i);
   const Vector inverse_unit = InversePowerOfTwo(unit);
 
   Vector mean_lo;
   Mask mean_is_certain;
-  const Vector mean = RoundMean(sum, sum_lo, n, mean_lo, mean_is_certain);
+  const Vector mean =
+      RoundMean(sum, sum_lo, sum_rest, n, mean_lo, mean_is_certain);
 
   Vector var_lo;
   Mask var_is_certain;

@@ -50,10 +50,12 @@ HWY_INLINE Mask UpdateVector(const ForwardExpansions& from,
                              std::size_t size, double* mean, double* var) {
   Vector sum;
   Vector sum_lo;
+  Vector sum_rest;
   Vector m;
   Vector m_lo;
   Mask m_is_exact;
-  const Mask known = LoadMoments(from, i, sum, sum_lo, m, m_lo, m_is_exact);
+  const Mask known =
+      LoadMoments(from, i, sum, sum_lo, sum_rest, m, m_lo, m_is_exact);
   const Vector unit = LoadPadded(from.unit, i);
 
   Vector new_mean_lo;
@@ -61,7 +63,7 @@ HWY_INLINE Mask UpdateVector(const ForwardExpansions& from,
   Mask mean_rounds;
   Mask var_rounds;
   const Vector new_mean =
-      RoundQuotient(sum, sum_lo, n, new_mean_lo, mean_rounds);
+      RoundQuotient(sum, sum_lo, IsZero(sum_rest), n, new_mean_lo, mean_rounds);
   const Vector new_var =
       RoundQuotient(m, m_lo, m_is_exact, divisor, new_var_lo, var_rounds);
 

@@ -112,15 +112,6 @@ TEST(ExactSumTest, ScaledIntegersOfEitherWidthAreAddedExactly) {
   }
 }
 
-TEST(ExactSumTest, SeemsLongerThanOnlyWhatItHasDigitsFor) {
-  EXPECT_FALSE(ExactSum().SeemsLongerThan(0));
-  ExactSum sum = SumOf({0x1p100, 0x1p-100});
-  EXPECT_TRUE(sum.SeemsLongerThan(130));
-  EXPECT_FALSE(sum.SeemsLongerThan(201));
-  sum.Add(-0x1p100);
-  EXPECT_FALSE(sum.SeemsLongerThan(32));
-}
-
 TEST(ExactSumTest, SurvivesExactCancellation) {
   const ExactSum sum = SumOf({1e308, 1.0, 5e-324, -1e308, -1.0});
   EXPECT_EQ(sum.ToDouble(), 5e-324);

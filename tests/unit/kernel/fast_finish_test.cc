@@ -282,12 +282,69 @@ TEST_P(FastFinishTest, HardChannelsOfNarrowTypesAreCertain) {
     const Batch batch = HardBatch(dtype, 256, channels);
     const Certain forward = Fast(batch, 1e-5).certain;
     const Certain backward = FastBackward(batch, 1e-5).certain;
+    // Of f32's whole range S is too long for three limbs.
     for (std::size_t c = 0; c < channels.size(); ++c) {
       const bool wide =
+          dtype != Dtype::kF16 &&
           channels[c].name.find("mixed magnitudes") != std::string::npos;
       EXPECT_TRUE((forward[c] && backward[c]) || wide)
           << NameOf(dtype) << " " << channels[c].name;
     }
+  }
+}
+
+// Magnitudes log-uniform over 2^-60 .. 2^60, of either sign.
+std::vector<double> LogUniform(std::size_t size, Random& random) {
+  std::uniform_real_distribution<double> exponent(-60, 60);
+  std::vector<double> values(size);
+  for (double& value : values) {
+    value = std::exp2(exponent(random)) * (random() % 2 == 0 ? 1 : -1);
+  }
+  return RoundedTo(Dtype::kF32, values);
+}
+
+TEST_P(FastFinishTest, MagnitudesThatDifferALotAreCertain) {
+  Random random(28);
+  const std::size_t channels = 2003;
+  const Running old = NormalRunning(channels);
+  for (const std::size_t count : {1u, 2u, 32u, 49u, 100u}) {
+    const auto x = LogUniform(count * channels, random);
+    for (const bool both : {true, false}) {
+      SCOPED_TRACE(count);
+      const auto dy = both ? LogUniform(count * channels, random)
+                           : Normal(count * channels, 0, 1, random);
+      const Batch batch(Dtype::kF32, x, dy, count);
+      EXPECT_GE(CountCertain(batch, 1e-5, "wide"), 2001);
+      // Of two values, |dgamma| is |dy1 - dy2| but for what eps takes off, and
+      // hence often as good as a tie.
+      EXPECT_GE(CountCertainBackward(batch, 1e-5, "wide"),
+                count == 2 ? 1980 : 2001);
+      if (count < 10) continue;
+      EXPECT_GE(CountCertainUpdates(batch, {0.1, 1}, old, 6), 2001);
+    }
+  }
+}
+
+// Values of which two make a tie that a third, far below, decides.
+TEST_P(FastFinishTest, TheThirdLimbOfASumDecidesTies) {
+  for (const std::size_t count : {3u, 4u, 5u, 32u}) {
+    std::vector<double> x;
+    for (std::size_t row = 0; row < count; ++row) {
+      for (const double half : {0x1p47, -0x1p47}) {
+        for (const double least : {0x1p-50, -0x1p-50, 0.0}) {
+          for (const double odd : {0.0, 0x1p48}) {
+            const std::array values = {0x1p100, half, least, odd};
+            x.push_back(row < 3 || count > 3 ? values[row % 4] : 0.0);
+            if (count > 4 && row > 3) x.back() = 0;
+          }
+        }
+      }
+    }
+    const Batch batch(Dtype::kF64, x, x, count);
+    CountCertain(batch, 1e-5, "ties");
+    CountCertainBackward(batch, 1e-5, "ties");
+    const Running old = NormalRunning(batch.channels());
+    CountCertainUpdates(batch, {1.0, 1}, old, 0);
   }
 }
 
@@ -459,9 +516,10 @@ TEST_P(FastFinishTest, DegenerateAndNonFiniteUpdatesAreNotCertain) {
 
 // Limbs of one channel with what is expected of them, in rationals.
 struct RawChannel {
-  std::array<double, 2> sum;
+  std::array<double, 3> sum;
   std::array<double, 3> squares;
   double unit;
+  double rest = 0;  // of squares
 
   template <std::size_t size>
   static Rational Total(const std::array<double, size>& limbs) {
@@ -479,10 +537,11 @@ ForwardExpansions Raw(const std::vector<RawChannel>& channels,
   to.Reset(channels.size());
   to.count = count;
   for (std::size_t c = 0; c < channels.size(); ++c) {
-    for (std::size_t i = 0; i < 2; ++i) to.sum[i][c] = channels[c].sum[i];
     for (std::size_t i = 0; i < 3; ++i) {
+      to.sum[i][c] = channels[c].sum[i];
       to.squares[i][c] = channels[c].squares[i];
     }
+    to.rest_of_squares[c] = channels[c].rest;
     to.unit[c] = channels[c].unit;
   }
   return to;
@@ -500,11 +559,14 @@ TEST_P(FastFinishTest, LimbsInAnyOrderAndOfAnySignAreAddedUp) {
   Random random(24);
   std::vector<RawChannel> channels;
   for (int i = 0; i < 2000; ++i) {
-    RawChannel channel = {{RandomLimb(25, random), RandomLimb(20, random)},
+    RawChannel channel = {{RandomLimb(25, random), RandomLimb(20, random),
+                           i % 3 == 0 ? RandomLimb(90, random) * 0x1p-100 : 0},
                           {RandomLimb(40, random), RandomLimb(60, random),
                            std::ldexp(1.0 + i, 170 + i % 10)},
                           std::ldexp(1.0, i % 80 - 60)};
     if (i % 7 == 0) channel.sum[static_cast<std::size_t>(i % 2)] = 0;
+    std::rotate(channel.sum.begin(), channel.sum.begin() + i % 2,
+                channel.sum.end());
     std::rotate(channel.squares.begin(), channel.squares.begin() + i % 3,
                 channel.squares.end());
     channels.push_back(channel);
@@ -524,25 +586,101 @@ TEST_P(FastFinishTest, LimbsInAnyOrderAndOfAnySignAreAddedUp) {
   }
 }
 
+// Three limbs of an integer below 2^200, of which it may drop some last bits.
+std::array<double, 3> LimbsOf(Rational integer) {
+  std::array<double, 3> limbs;
+  for (double& limb : limbs) {
+    limb = Nearest(integer);
+    integer -= Exact(limb);
+  }
+  return limbs;
+}
+
+// Sums of three full limbs whose squares nearly cancel n*Q.
+TEST_P(FastFinishTest, ThirdLimbsCountWhereTheVarianceIsTiny) {
+  Random random(30);
+  const std::int64_t count = 12345;
+  const auto full = [&] { return static_cast<double>(random() >> 11); };
+  std::vector<RawChannel> channels;
+  for (int i = 0; i < 500; ++i) {
+    RawChannel channel = {
+        {full() * 0x1p45 + 0x1p97, full() * 0x1p-8, -full() * 0x1p-61}, {}, 1};
+    const Rational square = channel.S() * channel.S();
+    const Rational wanted =
+        (square + square * truth::PowerOfTwo(-40 - i % 18)) / count;
+    const mpz_class integer(wanted);
+    channel.squares = LimbsOf(Rational(integer));
+    channels.push_back(channel);
+  }
+  const FastStatistics fast(Raw(channels, count), channels.size(), 0);
+  EXPECT_GE(Count(fast.certain), 499);
+  for (std::size_t c = 0; c < channels.size(); ++c) {
+    if (fast.certain[c] == 0) continue;
+    const Rational mean = channels[c].S() / count;
+    const Rational var = channels[c].Q() / count - mean * mean;
+    ASSERT_EQ(fast.values.var[c], Nearest(var)) << c;
+  }
+}
+
+// 2^35 is the product of second and third limbs, and all there is of M.
+TEST_P(FastFinishTest, WhatThirdLimbsDropIsNotTakenForNothing) {
+  const RawChannel channel = {
+      {0x1p98, 0x1p44, -0x1p-10}, {0x1p196, 0x1p143, -0x1p88}, 1};
+  ASSERT_TRUE(channel.Q() > channel.S() * channel.S());
+  EXPECT_EQ(FastStatistics(Raw({channel}, 1), 1, 1e-5).certain[0], 0);
+}
+
+// Whatever the rest of the squares is: certain is only what it cannot change.
+TEST_P(FastFinishTest, WhatIsCertainDoesNotDependOnTheRest) {
+  Random random(29);
+  std::vector<RawChannel> channels;
+  for (int i = 0; i < 4000; ++i) {
+    channels.push_back(
+        {{RandomLimb(25, random), 0, 0},
+         {std::ldexp(1.0 + static_cast<double>(random() >> 12), 120),
+          RandomLimb(60, random), 0},
+         1,
+         std::ldexp(1.0, static_cast<int>(i % 80))});
+  }
+  const std::int64_t count = 12345;
+  const FastStatistics fast(Raw(channels, count), channels.size(), 0);
+  std::size_t certain = 0;
+  for (std::size_t c = 0; c < channels.size(); ++c) {
+    if (fast.certain[c] == 0) continue;
+    ++certain;
+    const Rational mean = channels[c].S() / count;
+    for (const double rest : {-channels[c].rest, channels[c].rest}) {
+      const Rational squares = channels[c].Q() + Exact(rest);
+      const Rational var = squares / count - mean * mean;
+      ASSERT_EQ(fast.values.var[c], Nearest(var)) << c;
+      ASSERT_EQ(fast.values.inv_std[c], NearestSqrt(1 / var)) << c;
+    }
+  }
+  EXPECT_GT(certain, channels.size() / 2);
+  EXPECT_LT(certain, channels.size());
+}
+
 // The same backward: N against rationals.
 TEST_P(FastFinishTest, LimbsOfGradientsAreAddedUp) {
   Random random(26);
   const std::size_t channels = 2000;
   const std::int64_t count = 777;
   const double eps = 0.25;
-  const RawChannel x = {{0x1p60, 12345}, {0x1p140, -0x1p80, 3}, 0x1p-60};
+  const RawChannel x = {
+      {0x1p60, 12345, 0x1p-90}, {0x1p140, -0x1p80, 3}, 0x1p-60};
   const auto forward = Raw(std::vector(channels, x), count);
   BackwardExpansions backward;
   backward.Reset(channels);
   std::vector<RawChannel> dy;  // sum is D, squares is P
   for (std::size_t c = 0; c < channels; ++c) {
     const double unit = std::ldexp(1.0, static_cast<int>(c % 50) - 40);
-    dy.push_back({{RandomLimb(20, random), RandomLimb(40, random)},
+    dy.push_back({{RandomLimb(20, random), RandomLimb(40, random),
+                   c % 3 == 0 ? RandomLimb(100, random) : 0},
                   {RandomLimb(60, random), RandomLimb(50, random),
                    RandomLimb(80, random)},
                   unit});
-    for (std::size_t i = 0; i < 2; ++i) backward.sum_dy[i][c] = dy[c].sum[i];
     for (std::size_t i = 0; i < 3; ++i) {
+      backward.sum_dy[i][c] = dy[c].sum[i];
       backward.sum_dy_x[i][c] = dy[c].squares[i];
     }
     backward.dy_unit[c] = unit;

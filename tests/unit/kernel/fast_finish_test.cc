@@ -634,6 +634,7 @@ TEST_P(FastFinishTest, WhatThirdLimbsDropIsNotTakenForNothing) {
 TEST_P(FastFinishTest, WhatIsCertainDoesNotDependOnTheRest) {
   Random random(29);
   std::vector<RawChannel> channels;
+  channels.reserve(4000);
   for (int i = 0; i < 4000; ++i) {
     channels.push_back(
         {{RandomLimb(25, random), 0, 0},

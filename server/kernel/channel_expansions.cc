@@ -17,19 +17,8 @@ constexpr int kMaxProductExponent = 600;  // of product_unit
 constexpr int kMaxValueExponent = 199;    // of a value in its unit
 constexpr int kLeastSumExponent = -100;   // of S in its unit
 
-using Limbs = std::array<std::vector<double>, 3>;
-
-void ResetVector(std::vector<double>& vector, std::size_t channels) {
-  const std::size_t groups = (channels + kChannelPadding - 1) / kChannelPadding;
-  vector.assign(groups * kChannelPadding, 0.0);
-}
-
-void ResetLimbs(Limbs& limbs, std::size_t channels) {
-  for (auto& vector : limbs) ResetVector(vector, channels);
-}
-
 void Store(const LeadingBits& value, int unit, std::size_t entry,
-           Limbs& limbs) {
+           ChannelLimbs& limbs) {
   for (std::size_t i = 0; i < limbs.size(); ++i) {
     limbs[i][entry] = value.Limb(i, unit);
   }
@@ -43,7 +32,7 @@ double RestOf(const LeadingBits& value, int unit) {
 // Cuts an integer into `size` limbs, the last of which takes all that is left:
 // false if that is too much for a double.
 bool StoreInteger(ChannelTotals::Wide value, std::size_t size,
-                  std::size_t entry, Limbs& limbs) {
+                  std::size_t entry, ChannelLimbs& limbs) {
   constexpr int kBits = 52;
   double weight = 1;
   for (std::size_t i = 0; i + 1 < size; ++i) {
@@ -57,9 +46,13 @@ bool StoreInteger(ChannelTotals::Wide value, std::size_t size,
   return last == value && std::abs(last) < 1LL << 53;
 }
 
+void Clear(std::size_t entry, ChannelLimbs& limbs) {
+  for (ChannelRow& row : limbs) row[entry] = 0;
+}
+
 // The quick way, for integers of narrow values: true if these are all there is.
-bool ExpandIntegers(const ChannelTotals& totals, std::size_t entry, Limbs& sum,
-                    Limbs& products) {
+bool ExpandIntegers(const ChannelTotals& totals, std::size_t entry,
+                    ChannelLimbs& sum, ChannelLimbs& products) {
   constexpr ChannelTotals::Wide kTopRoom = ChannelTotals::Wide{1} << 80;
   const bool narrow = totals.scale.kind == SumKind::kNarrowSquares ||
                       totals.scale.kind == SumKind::kNarrowProducts;
@@ -69,6 +62,8 @@ bool ExpandIntegers(const ChannelTotals& totals, std::size_t entry, Limbs& sum,
   }
   const ChannelTotals::Wide weight = ChannelTotals::Wide{1}
                                      << totals.scale.top_shift();
+  Clear(entry, sum);
+  Clear(entry, products);
   return StoreInteger(totals.sum, 2, entry, sum) &&
          StoreInteger(totals.top * weight + totals.rest, 3, entry, products);
 }
@@ -94,6 +89,8 @@ int UnitBelow(const LeadingBits& squares) {
 void ExpandChannel(const ForwardSums& sums, std::size_t channel,
                    std::size_t entry, ForwardExpansions& to) {
   const auto c = static_cast<std::int64_t>(channel);
+  to.unit[entry] = 0;
+  to.rest_of_squares[entry] = 0;
   const ChannelTotals& totals = sums.totals(c);
   if (ExpandIntegers(totals, entry, to.sum, to.squares)) {
     to.unit[entry] = PowerOfTwoDouble(totals.scale.sum_unit());
@@ -116,6 +113,8 @@ void ExpandChannel(const ForwardSums& sums, std::size_t channel,
 void ExpandChannel(const BackwardSums& sums, std::size_t channel,
                    std::size_t entry, BackwardExpansions& to) {
   const auto c = static_cast<std::int64_t>(channel);
+  to.dy_unit[entry] = to.product_unit[entry] = 0;
+  to.rest_of_sum_dy_x[entry] = 0;
   const ChannelTotals& totals = sums.totals(c);
   if (ExpandIntegers(totals, entry, to.sum_dy, to.sum_dy_x)) {
     to.dy_unit[entry] = PowerOfTwoDouble(totals.scale.sum_unit());
@@ -138,19 +137,27 @@ void ExpandChannel(const BackwardSums& sums, std::size_t channel,
   to.product_unit[entry] = PowerOfTwoDouble(product_unit);
 }
 
+void ClearAll(std::size_t channels, ChannelRow& row) {
+  constexpr std::size_t kStep = kChannelPadding;
+  std::fill_n(row.data(), (channels + kStep - 1) / kStep * kStep, 0.0);
+}
+
 // The quick way of a whole block, but for units; false if some channels do not
 // fit it.
 bool CutTogether(SumKind kind, std::span<const ChannelTotals> totals,
-                 Limbs& sum, Limbs& products) {
-  return AreNarrowIntegers(totals, kind) &&
-         CutIntegers(
-             kind, totals, {sum[0].data(), sum[1].data()},
-             {products[0].data(), products[1].data(), products[2].data()});
+                 ChannelLimbs& sum, ChannelLimbs& products, ChannelRow& rest) {
+  if (!AreNarrowIntegers(totals, kind)) return false;
+  ClearAll(totals.size(), sum[2]);
+  ClearAll(totals.size(), rest);
+  return CutIntegers(
+      kind, totals, {sum[0].data(), sum[1].data()},
+      {products[0].data(), products[1].data(), products[2].data()});
 }
 
 bool ExpandTogether(std::span<const ChannelTotals> totals,
                     ForwardExpansions& to) {
-  if (!CutTogether(SumKind::kNarrowSquares, totals, to.sum, to.squares)) {
+  if (!CutTogether(SumKind::kNarrowSquares, totals, to.sum, to.squares,
+                   to.rest_of_squares)) {
     return false;
   }
   const int below = UnitsOf(SumKind::kNarrowSquares).unit_below_top;
@@ -163,7 +170,8 @@ bool ExpandTogether(std::span<const ChannelTotals> totals,
 
 bool ExpandTogether(std::span<const ChannelTotals> totals,
                     BackwardExpansions& to) {
-  if (!CutTogether(SumKind::kNarrowProducts, totals, to.sum_dy, to.sum_dy_x)) {
+  if (!CutTogether(SumKind::kNarrowProducts, totals, to.sum_dy, to.sum_dy_x,
+                   to.rest_of_sum_dy_x)) {
     return false;
   }
   const int below = UnitsOf(SumKind::kNarrowProducts).unit_below_top;
@@ -180,24 +188,9 @@ bool ExpandTogether(std::span<const ChannelTotals> totals,
 
 }  // namespace
 
-void ForwardExpansions::Reset(std::size_t channels) {
-  ResetLimbs(sum, channels);
-  ResetLimbs(squares, channels);
-  ResetVector(rest_of_squares, channels);
-  ResetVector(unit, channels);
-}
-
-void BackwardExpansions::Reset(std::size_t channels) {
-  ResetLimbs(sum_dy, channels);
-  ResetLimbs(sum_dy_x, channels);
-  ResetVector(rest_of_sum_dy_x, channels);
-  ResetVector(dy_unit, channels);
-  ResetVector(product_unit, channels);
-}
-
 void Expand(const ForwardSums& sums, ChannelRange range,
             ForwardExpansions& expansions) {
-  expansions.Reset(range.size());
+  assert(range.size() <= kExpandedChannels);
   const auto count = [&](std::size_t channel) {
     return sums.count(static_cast<std::int64_t>(channel));
   };
@@ -213,7 +206,7 @@ void Expand(const ForwardSums& sums, ChannelRange range,
 
 void Expand(const BackwardSums& sums, ChannelRange range,
             BackwardExpansions& expansions) {
-  expansions.Reset(range.size());
+  assert(range.size() <= kExpandedChannels);
   if (ExpandTogether(sums.totals(range.first, range.size()), expansions)) {
     return;
   }

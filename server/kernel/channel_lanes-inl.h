@@ -35,7 +35,7 @@ HWY_INLINE Mask Or(Mask a, Mask b) { return hn::Or(a, b); }
 HWY_INLINE bool AllTrue(Mask a) { return hn::AllTrue(Channels(), a); }
 HWY_INLINE Mask IsZero(Vector a) { return hn::Eq(a, hn::Zero(Channels())); }
 
-HWY_INLINE Vector LoadPadded(const std::vector<double>& from, std::size_t i) {
+HWY_INLINE Vector LoadPadded(const ChannelRow& from, std::size_t i) {
   return hn::LoadU(Channels(), from.data() + i);
 }
 

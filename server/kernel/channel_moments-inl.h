@@ -32,8 +32,8 @@ HWY_INLINE Vector PositiveZero(Vector a) {
 }
 
 // A sum hi + middle + lo, of which hi + middle is a normal pair.
-HWY_INLINE Vector LoadSum(const std::array<std::vector<double>, 3>& limbs,
-                          std::size_t i, Vector& middle, Vector& lo) {
+HWY_INLINE Vector LoadSum(const ChannelLimbs& limbs, std::size_t i,
+                          Vector& middle, Vector& lo) {
   Vector hi = LoadPadded(limbs[0], i);
   middle = LoadPadded(limbs[1], i);
   lo = LoadPadded(limbs[2], i);

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <initializer_list>
+#include <span>
 #include <vector>
 
 namespace batchnorm::kernel {
@@ -10,8 +12,19 @@ namespace {
 // What a vector may read behind the last channel.
 constexpr std::size_t kRoom = 32;
 
+void SetRows(std::initializer_list<std::span<double>*> rows,
+             std::size_t channels, std::vector<double>& numbers) {
+  const std::size_t size = channels + kRoom;
+  numbers.resize(rows.size() * size);
+  double* at = numbers.data();
+  for (std::span<double>* row : rows) {
+    *row = {at, size};
+    at += size;
+  }
+}
+
 void Copy(const std::vector<double>& from, ChannelRange range,
-          std::vector<double>& to) {
+          std::span<double> to) {
   std::copy(from.begin() + static_cast<std::ptrdiff_t>(range.first),
             from.begin() + static_cast<std::ptrdiff_t>(range.end),
             to.begin() + static_cast<std::ptrdiff_t>(range.first));
@@ -35,21 +48,14 @@ void SetCenter(const Statistics& statistics, ChannelRange range,
 
 Coefficients ForwardRoom(std::size_t channels) {
   Coefficients c;
-  c.mean.resize(channels + kRoom);
-  c.mean_lo.resize(channels + kRoom);
-  c.gain.resize(channels + kRoom);
-  c.beta.resize(channels + kRoom);
+  SetRows({&c.mean, &c.mean_lo, &c.gain, &c.beta}, channels, c.numbers);
   return c;
 }
 
 Coefficients BackwardRoom(std::size_t channels) {
   Coefficients c;
-  c.mean.resize(channels + kRoom);
-  c.mean_lo.resize(channels + kRoom);
-  c.gain.resize(channels + kRoom);
-  c.mean_dy.resize(channels + kRoom);
-  c.mean_dy_lo.resize(channels + kRoom);
-  c.k.resize(channels + kRoom);
+  SetRows({&c.mean, &c.mean_lo, &c.gain, &c.mean_dy, &c.mean_dy_lo, &c.k},
+          channels, c.numbers);
   return c;
 }
 

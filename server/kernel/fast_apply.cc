@@ -60,11 +60,11 @@ bool AnyIsNotFiniteOn(const Coefficients& c, std::size_t first,
   const auto exponent = hn::Set(di, std::int64_t{0x7ff} << 52);
   const auto one = hn::Set(di, std::int64_t{1} << 52);
   auto carried = hn::Zero(di);
-  for (const auto* values : {&c.mean, &c.mean_lo, &c.gain, &c.beta, &c.mean_dy,
-                             &c.mean_dy_lo, &c.k}) {
-    if (values->empty()) continue;
+  for (const auto& values :
+       {c.mean, c.mean_lo, c.gain, c.beta, c.mean_dy, c.mean_dy_lo, c.k}) {
+    if (values.empty()) continue;
     for (std::size_t i = first; i < end; i += LaneCount()) {
-      const auto v = LoadFirst(d, values->data() + i, end - i);
+      const auto v = LoadFirst(d, values.data() + i, end - i);
       const auto next = hn::Add(hn::And(hn::BitCast(di, v), exponent), one);
       carried = hn::Or(carried, next);
     }

@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "server/kernel/box.h"
@@ -18,15 +19,22 @@
 namespace batchnorm::kernel {
 
 // What the passes read of each channel, with room for a vector behind the last
-// one. Forward needs the first four only, inference backward only gain.
+// one. Forward needs the first four only, inference backward only gain; the
+// others may be empty. Movable only: the rows are parts of `numbers`.
 struct Coefficients {
-  std::vector<double> mean;
-  std::vector<double> mean_lo;
-  std::vector<double> gain;  // gamma * inv_std
-  std::vector<double> beta;
-  std::vector<double> mean_dy;
-  std::vector<double> mean_dy_lo;
-  std::vector<double> k;
+  Coefficients() = default;
+  Coefficients(Coefficients&&) = default;
+  Coefficients& operator=(Coefficients&&) = default;
+
+  std::span<double> mean;
+  std::span<double> mean_lo;
+  std::span<double> gain;  // gamma * inv_std
+  std::span<double> beta;
+  std::span<double> mean_dy;
+  std::span<double> mean_dy_lo;
+  std::span<double> k;
+
+  std::vector<double> numbers;
 };
 
 // Whether some coefficient of channels [first, end) is infinite or NaN.

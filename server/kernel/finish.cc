@@ -20,13 +20,10 @@
 namespace batchnorm::kernel {
 namespace {
 
-// Channels whose expansions stay in the first-level cache.
-constexpr std::size_t kBlockChannels = 128;
-
 template <typename Finish>
 void ForEachBlock(ChannelRange range, const Finish& finish) {
-  for (std::size_t c = range.first; c < range.end; c += kBlockChannels) {
-    finish(ChannelRange{c, std::min(c + kBlockChannels, range.end)});
+  for (std::size_t c = range.first; c < range.end; c += kExpandedChannels) {
+    finish(ChannelRange{c, std::min(c + kExpandedChannels, range.end)});
   }
 }
 
@@ -58,7 +55,7 @@ class Certain {
   }
 
   ChannelRange block_;
-  std::array<std::uint8_t, kBlockChannels> entries_{};
+  std::array<std::uint8_t, kExpandedChannels> entries_{};
 };
 
 ChannelRange AllOf(const ForwardSums& sums) {

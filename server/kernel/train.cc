@@ -1,5 +1,6 @@
 #include "server/kernel/train.h"
 
+#include <atomic>
 #include <cassert>
 #include <cstddef>
 #include <utility>
@@ -49,11 +50,15 @@ TrainBatch TrainForward(const ChannelLayout& layout, TensorView x, double eps,
   batch.statistics.count = layout.count();
   const bool fetches = FetchesGroups(x.bytes.size() + y.bytes.size());
   Coefficients coefficients = ForwardRoom(Channels(layout));
+  std::atomic<bool> all_are_unscaled = true;
   ForEachGroup(*whole, SizeOf(x.dtype), workers, [&](const Box& group) {
     const ChannelRange range = ChannelsOf(group);
     batch.sums.AddBox(x, group);
     FinishForwardRange(batch.sums, eps, degenerate, range, batch.statistics);
-    if (!AreUnscaled(batch.statistics, range)) return;
+    if (!AreUnscaled(batch.statistics, range)) {
+      all_are_unscaled = false;
+      return;
+    }
     SetForward(batch.statistics, gamma, beta, range, coefficients);
     ApplyBox(
         Formula::kForward, {x.dtype, x.bytes.data(), nullptr, y.bytes.data()},
@@ -62,7 +67,7 @@ TrainBatch TrainForward(const ChannelLayout& layout, TensorView x, double eps,
          .may_be_nan = AnyIsNotFinite(coefficients, range.first, range.end),
          .ahead = fetches ? group.columns : 0});
   });
-  if (!AreUnscaled(batch.statistics, {0, Channels(layout)})) {
+  if (!all_are_unscaled) {
     ApplyForward(layout, 0, x, batch.statistics, gamma, beta, y);
   }
   return batch;

@@ -40,8 +40,8 @@ Workers& Workers::Inline() {
   return workers;
 }
 
-void Workers::Run(std::int64_t tasks,
-                  const std::function<void(std::int64_t)>& task) {
+void Workers::RunAll(std::int64_t tasks,
+                     const std::function<void(std::int64_t)>& task) {
   std::unique_lock in_use(in_use_, std::defer_lock);
   if (threads_.empty() || tasks <= 1 || !in_use.try_lock()) {
     for (std::int64_t i = 0; i < tasks; ++i) task(i);

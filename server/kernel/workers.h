@@ -57,7 +57,10 @@ class Workers {
 
   // Calls task(i) once for every i in [0, tasks), in any order, from several
   // threads, and returns when all have ended. Tasks must not call Run.
-  void Run(std::int64_t tasks, const std::function<void(std::int64_t)>& task);
+  template <typename Task>
+  void Run(std::int64_t tasks, const Task& task) {
+    RunAll(tasks, std::cref(task));  // which a function holds without a copy
+  }
 
  private:
   // The tasks that a thread takes first, so that what it takes in one call lies
@@ -68,6 +71,8 @@ class Workers {
     std::int64_t end = 0;
   };
 
+  void RunAll(std::int64_t tasks,
+              const std::function<void(std::int64_t)>& task);
   void Work(std::size_t thread);
   void TakeTasks(std::size_t thread,
                  const std::function<void(std::int64_t)>& task);

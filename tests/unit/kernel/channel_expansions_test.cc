@@ -25,37 +25,28 @@ using truth::Rational;
 
 constexpr std::size_t kCounts[] = {1, 2, 49, 1000};
 
-using Limbs = std::array<std::vector<double>, 3>;
-
 bool AreFinite(const std::vector<double>& values) {
   return std::all_of(values.begin(), values.end(),
                      [](double value) { return std::isfinite(value); });
 }
 
-Rational Total(const Limbs& limbs) {
+Rational Total(const ChannelLimbs& limbs) {
   Rational total = 0;
   for (const auto& limb : limbs) total += Exact(limb[0]);
   return total;
 }
 
-bool IsMultipleOf(const Rational& unit, const Limbs& limbs) {
+bool IsMultipleOf(const Rational& unit, const ChannelLimbs& limbs) {
   return std::all_of(limbs.begin(), limbs.end(), [&](const auto& limb) {
     const Rational quotient = Exact(limb[0]) / unit;
     return quotient.get_den() == 1;
   });
 }
 
-bool AreBelow(double bound, const Limbs& limbs) {
+bool AreBelow(double bound, const ChannelLimbs& limbs) {
   return std::all_of(limbs.begin(), limbs.end(), [&](const auto& limb) {
     return std::abs(limb[0]) < bound;
   });
-}
-
-void ExpectPadded(const Limbs& limbs) {
-  for (const auto& limb : limbs) {
-    ASSERT_EQ(limb.size(), kChannelPadding);
-    for (std::size_t i = 1; i < limb.size(); ++i) EXPECT_EQ(limb[i], 0);
-  }
 }
 
 // A number known but for a rest.
@@ -70,8 +61,6 @@ void ExpectWithin(const Rational& actual, double rest,
 
 void ExpectExpansions(const ForwardExpansions& of_x,
                       const std::vector<double>& x) {
-  ExpectPadded(of_x.sum);
-  ExpectPadded(of_x.squares);
   if (of_x.unit[0] == 0) return;
   const Rational unit = Exact(of_x.unit[0]);
   const Rational squared_unit = unit * unit;
@@ -86,8 +75,6 @@ void ExpectExpansions(const ForwardExpansions& of_x,
 void ExpectExpansions(const BackwardExpansions& of_dy,
                       const std::vector<double>& dy,
                       const std::vector<double>& x) {
-  ExpectPadded(of_dy.sum_dy);
-  ExpectPadded(of_dy.sum_dy_x);
   if (of_dy.dy_unit[0] == 0) return;
   const Rational products =
       truth::SumOfProducts(dy, x) / Exact(of_dy.product_unit[0]);

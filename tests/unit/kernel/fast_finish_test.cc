@@ -12,6 +12,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "server/kernel/batch_norm.h"
@@ -81,9 +82,23 @@ Batch NormalBatch(Dtype dtype, std::size_t count, std::size_t channels,
                Normal(size, 0, 0.1, random), count);
 }
 
+// Calls visit(block) for ranges of channels that can be expanded at a time.
+template <typename Visit>
+void ForEachBlock(std::size_t channels, const Visit& visit) {
+  for (std::size_t c = 0; c < channels; c += kExpandedChannels) {
+    visit(ChannelRange{c, std::min(c + kExpandedChannels, channels)});
+  }
+}
+
+template <typename T>
+std::span<T> Part(std::vector<T>& values, ChannelRange block) {
+  return std::span(values).subspan(block.first, block.size());
+}
+
+// `expand(block)` gives the ForwardExpansions of a block.
 struct FastStatistics {
-  FastStatistics(const ForwardExpansions& expansions, std::size_t channels,
-                 double eps)
+  template <typename Expand>
+  FastStatistics(const Expand& expand, std::size_t channels, double eps)
       : certain(channels, 2) {
     const FloatingPointScope scope;
     for (auto* vector :
@@ -92,18 +107,35 @@ struct FastStatistics {
       vector->assign(channels, 0.5);
     }
     values.scale.assign(channels, 1);
-    values.count = expansions.count;
-    FastFinishForward(expansions, eps, {0, channels}, values, certain);
+    ForEachBlock(channels, [&](ChannelRange block) {
+      const ForwardExpansions expansions = expand(block);
+      values.count = expansions.count;
+      FastFinishForward(expansions, eps, block, values, Part(certain, block));
+    });
   }
 
   Statistics values;
   Certain certain;
 };
 
-FastStatistics Fast(const Batch& batch, double eps) {
+ForwardExpansions ExpandForward(const ForwardSums& sums, ChannelRange block) {
   ForwardExpansions expansions;
-  Expand(batch.forward, batch.range(), expansions);
-  return FastStatistics(expansions, batch.channels(), eps);
+  Expand(sums, block, expansions);
+  return expansions;
+}
+
+BackwardExpansions ExpandBackward(const BackwardSums& sums,
+                                  ChannelRange block) {
+  BackwardExpansions expansions;
+  Expand(sums, block, expansions);
+  return expansions;
+}
+
+FastStatistics Fast(const Batch& batch, double eps) {
+  const auto expand = [&](ChannelRange block) {
+    return ExpandForward(batch.forward, block);
+  };
+  return FastStatistics(expand, batch.channels(), eps);
 }
 
 Statistics Channel(const Statistics& s, std::size_t c) {
@@ -117,17 +149,21 @@ Statistics Channel(const Statistics& s, std::size_t c) {
           {s.scale[c]}};
 }
 
+// As FastStatistics.
 struct FastGradients {
-  FastGradients(const ForwardExpansions& forward,
-                const BackwardExpansions& backward, std::size_t channels,
-                double eps)
+  template <typename ExpandX, typename ExpandDy>
+  FastGradients(const ExpandX& expand_x, const ExpandDy& expand_dy,
+                std::size_t channels, double eps)
       : certain(channels, 2) {
     const FloatingPointScope scope;
     for (auto* vector : {&values.dgamma, &values.dbeta, &values.mean_dy,
                          &values.mean_dy_lo, &values.k}) {
       vector->assign(channels, 0.5);
     }
-    FastFinishBackward(forward, backward, eps, {0, channels}, values, certain);
+    ForEachBlock(channels, [&](ChannelRange block) {
+      FastFinishBackward(expand_x(block), expand_dy(block), eps, block, values,
+                         Part(certain, block));
+    });
   }
 
   Gradients values;
@@ -135,11 +171,13 @@ struct FastGradients {
 };
 
 FastGradients FastBackward(const Batch& batch, double eps) {
-  ForwardExpansions forward;
-  BackwardExpansions backward;
-  Expand(batch.forward, batch.range(), forward);
-  Expand(batch.backward, batch.range(), backward);
-  return FastGradients(forward, backward, batch.channels(), eps);
+  const auto expand_x = [&](ChannelRange block) {
+    return ExpandForward(batch.forward, block);
+  };
+  const auto expand_dy = [&](ChannelRange block) {
+    return ExpandBackward(batch.backward, block);
+  };
+  return FastGradients(expand_x, expand_dy, batch.channels(), eps);
 }
 
 Gradients Channel(const Gradients& g, std::size_t c) {
@@ -217,12 +255,13 @@ std::size_t CountCertainUpdates(const Batch& batch, const RunningUpdate& update,
   Certain certain(batch.channels(), 2);
   Running fast = old;
   Running expected = old;
-  ForwardExpansions expansions;
-  Expand(batch.forward, batch.range(), expansions);
   {
     const FloatingPointScope scope;
-    FastUpdateRunning(expansions, update, degenerate, batches + 1, fast.mean,
-                      fast.var, certain);
+    ForEachBlock(batch.channels(), [&](ChannelRange block) {
+      FastUpdateRunning(ExpandForward(batch.forward, block), update, degenerate,
+                        batches + 1, Part(fast.mean, block),
+                        Part(fast.var, block), Part(certain, block));
+    });
     for (std::size_t c = 0; c < batch.channels(); ++c) {
       readable::UpdateRunning(batch.forward, update, degenerate, batches + 1, c,
                               expected.mean[c], expected.var[c]);
@@ -439,12 +478,14 @@ TEST_P(FastFinishTest, NonFiniteAndEmptyChannelsAreLeftToTheReadableCode) {
   EXPECT_EQ(Fast(Batch(Dtype::kF32, x, ones, 2), 1e-5).certain, finite);
   EXPECT_EQ(FastBackward(Batch(Dtype::kF32, x, ones, 2), 1e-5).certain, finite);
   EXPECT_EQ(FastBackward(Batch(Dtype::kF32, ones, x, 2), 1e-5).certain, finite);
-  ForwardExpansions expansions;
-  Expand(ForwardSums(3, Dtype::kF32), {0, 3}, expansions);
-  EXPECT_EQ(FastStatistics(expansions, 3, 1e-5).certain, (Certain{0, 0, 0}));
-  BackwardExpansions backward;
-  Expand(BackwardSums(3, Dtype::kF32, Dtype::kF32), {0, 3}, backward);
-  EXPECT_EQ(FastGradients(expansions, backward, 3, 1e-5).certain,
+  const auto empty = [](ChannelRange block) {
+    return ExpandForward(ForwardSums(3, Dtype::kF32), block);
+  };
+  const auto empty_dy = [](ChannelRange block) {
+    return ExpandBackward(BackwardSums(3, Dtype::kF32, Dtype::kF32), block);
+  };
+  EXPECT_EQ(FastStatistics(empty, 3, 1e-5).certain, (Certain{0, 0, 0}));
+  EXPECT_EQ(FastGradients(empty, empty_dy, 3, 1e-5).certain,
             (Certain{0, 0, 0}));
 }
 
@@ -531,20 +572,40 @@ struct RawChannel {
   Rational Q() const { return Total(squares) * Exact(unit) * Exact(unit); }
 };
 
-ForwardExpansions Raw(const std::vector<RawChannel>& channels,
-                      std::int64_t count) {
-  ForwardExpansions to;
-  to.Reset(channels.size());
-  to.count = count;
-  for (std::size_t c = 0; c < channels.size(); ++c) {
-    for (std::size_t i = 0; i < 3; ++i) {
-      to.sum[i][c] = channels[c].sum[i];
-      to.squares[i][c] = channels[c].squares[i];
+void CopyLimbs(const std::array<double, 3>& from, std::size_t entry,
+               ChannelLimbs& to) {
+  for (std::size_t i = 0; i < 3; ++i) to[i][entry] = from[i];
+}
+
+// What gives the expansions of a block of such channels.
+auto Raw(std::vector<RawChannel> channels, std::int64_t count) {
+  return [channels = std::move(channels), count](ChannelRange block) {
+    ForwardExpansions to{};
+    to.count = count;
+    for (std::size_t i = 0; i < block.size(); ++i) {
+      const RawChannel& channel = channels[block.first + i];
+      CopyLimbs(channel.sum, i, to.sum);
+      CopyLimbs(channel.squares, i, to.squares);
+      to.rest_of_squares[i] = channel.rest;
+      to.unit[i] = channel.unit;
     }
-    to.rest_of_squares[c] = channels[c].rest;
-    to.unit[c] = channels[c].unit;
-  }
-  return to;
+    return to;
+  };
+}
+
+// The same, where sum is D and squares are P.
+auto RawGradients(std::vector<RawChannel> channels) {
+  return [channels = std::move(channels)](ChannelRange block) {
+    BackwardExpansions to{};
+    for (std::size_t i = 0; i < block.size(); ++i) {
+      const RawChannel& channel = channels[block.first + i];
+      CopyLimbs(channel.sum, i, to.sum_dy);
+      CopyLimbs(channel.squares, i, to.sum_dy_x);
+      to.dy_unit[i] = channel.unit;
+      to.product_unit[i] = channel.unit * channel.unit;
+    }
+    return to;
+  };
 }
 
 // An integer of up to 53 bits, times up to 2^max_exponent, of either sign.
@@ -669,10 +730,7 @@ TEST_P(FastFinishTest, LimbsOfGradientsAreAddedUp) {
   const double eps = 0.25;
   const RawChannel x = {
       {0x1p60, 12345, 0x1p-90}, {0x1p140, -0x1p80, 3}, 0x1p-60};
-  const auto forward = Raw(std::vector(channels, x), count);
-  BackwardExpansions backward;
-  backward.Reset(channels);
-  std::vector<RawChannel> dy;  // sum is D, squares is P
+  std::vector<RawChannel> dy;
   for (std::size_t c = 0; c < channels; ++c) {
     const double unit = std::ldexp(1.0, static_cast<int>(c % 50) - 40);
     dy.push_back({{RandomLimb(20, random), RandomLimb(40, random),
@@ -680,17 +738,12 @@ TEST_P(FastFinishTest, LimbsOfGradientsAreAddedUp) {
                   {RandomLimb(60, random), RandomLimb(50, random),
                    RandomLimb(80, random)},
                   unit});
-    for (std::size_t i = 0; i < 3; ++i) {
-      backward.sum_dy[i][c] = dy[c].sum[i];
-      backward.sum_dy_x[i][c] = dy[c].squares[i];
-    }
-    backward.dy_unit[c] = unit;
-    backward.product_unit[c] = unit * unit;
   }
   const Rational n = count;
   const Rational mean = x.S() / n;
   const Rational denominator = x.Q() / n - mean * mean + Exact(eps);
-  const FastGradients fast(forward, backward, channels, eps);
+  const FastGradients fast(Raw(std::vector(channels, x), count),
+                           RawGradients(dy), channels, eps);
   EXPECT_EQ(Count(fast.certain), channels);
   for (std::size_t c = 0; c < channels; ++c) {
     const Rational projection = dy[c].Q() - mean * dy[c].S();

@@ -26,6 +26,7 @@
 #include "server/kernel/box.h"
 #include "server/kernel/certified_block-inl.h"
 #include "server/kernel/channel_totals.h"
+#include "server/kernel/column_extremes-inl.h"
 #include "server/kernel/inexact_flag-inl.h"
 #include "server/kernel/prediction.h"
 #include "server/kernel/spilled_block-inl.h"
@@ -45,9 +46,6 @@ inline constexpr std::int64_t FoldedColumns(bool from_memory) {
   return from_memory ? 512 : 256;
 }
 inline constexpr std::int64_t kTileRows = 4;
-// Vectors of elements reach this far behind the last column.
-inline constexpr std::size_t kScanRoom =
-    hn::MaxLanes(hn::ScalableTag<std::uint16_t>());
 inline constexpr std::size_t kStripRoom = kStripColumns + 2 * kScanRoom;
 
 // How many columns each strip of so many has: about the same, since memory
@@ -67,7 +65,6 @@ class ColumnStrip {
   using Bits = BitsOf<kDtype>;
   using P = ProductCertificate<kDtype, kSquares>;
   static constexpr std::size_t kCount = kSumsOf<kDtype>;
-  using C = Certificate<kDtype>;
   // While elements are summed. Else they are where the flag was raised, to find
   // the columns that raised it.
   static constexpr bool kScans = kScansWhileSumming<kDtype, kSquares>;
@@ -179,19 +176,11 @@ class ColumnStrip {
   // the flag was raised.
   void SetBounds() {
     ForEachColumn([&](std::size_t j, const ChannelTotals& channel) {
-      const TotalsScale& scale = channel.scale;
-      a_needed_[j] = C::DoubledLeast(scale.top);
-      if constexpr (!kSquares) {
-        a_bound_[j] = C::DoubledBound(scale.top);
-        b_needed_[j] = C::DoubledLeast(scale.other_top);
-        b_bound_[j] = C::DoubledBound(scale.other_top);
-      }
+      extremes_.SetBounds(j, channel.scale);
       counted_[j] = 1;
     });
     for (std::size_t j = width_; j < PaddedWidth() + kScanRoom; ++j) {
-      a_needed_[j] = b_needed_[j] = 0;
-      a_bound_[j] = b_bound_[j] = static_cast<Bits>(~Bits{0});
-      a_greatest_[j] = b_greatest_[j] = 0;
+      extremes_.SetNoBounds(j);
       counted_[j] = 0;
     }
   }
@@ -234,18 +223,8 @@ class ColumnStrip {
         hn::Store(Start(k, j), d, sums_[k] + j);
       }
     }
-    if constexpr (kScans) BeginScan();
+    if constexpr (kScans) extremes_.Begin(width_);
     WatchForInexact();
-  }
-
-  void BeginScan() {
-    const std::size_t bytes = (width_ + kScanRoom) * sizeof(Bits);
-    std::memset(a_least_, 0xff, bytes);
-    if constexpr (!kSquares) {
-      std::memset(a_greatest_, 0, bytes);
-      std::memset(b_least_, 0xff, bytes);
-      std::memset(b_greatest_, 0, bytes);
-    }
   }
 
   void AddRows(const Bits* a, const Bits* b, std::int64_t readable,
@@ -343,10 +322,12 @@ class ColumnStrip {
     auto sum_j = hn::Load(d, sums_[0] + j), sum_k = hn::Load(d, sums_[0] + k);
     auto top_j = hn::Load(d, sums_[1] + j), top_k = hn::Load(d, sums_[1] + k);
     auto rest_j = hn::Load(d, sums_[2] + j), rest_k = hn::Load(d, sums_[2] + k);
-    auto a_least = hn::LoadU(ds, a_least_ + j);
-    auto a_greatest = kSquares ? a_least : hn::LoadU(ds, a_greatest_ + j);
-    auto b_least = kSquares ? a_least : hn::LoadU(ds, b_least_ + j);
-    auto b_greatest = kSquares ? a_least : hn::LoadU(ds, b_greatest_ + j);
+    auto a_least = hn::LoadU(ds, extremes_.a_least + j);
+    auto a_greatest =
+        kSquares ? a_least : hn::LoadU(ds, extremes_.a_greatest + j);
+    auto b_least = kSquares ? a_least : hn::LoadU(ds, extremes_.b_least + j);
+    auto b_greatest =
+        kSquares ? a_least : hn::LoadU(ds, extremes_.b_greatest + j);
     for (std::size_t r = 0; r < count; ++r) {
       const Bits* const a = a_rows[r] + j;
       const Bits* const b = b_rows[r] + j;
@@ -371,11 +352,11 @@ class ColumnStrip {
     hn::Store(top_k, d, sums_[1] + k);
     hn::Store(rest_j, d, sums_[2] + j);
     hn::Store(rest_k, d, sums_[2] + k);
-    if constexpr (kScans) hn::StoreU(a_least, ds, a_least_ + j);
+    if constexpr (kScans) hn::StoreU(a_least, ds, extremes_.a_least + j);
     if constexpr (kScans && !kSquares) {
-      hn::StoreU(a_greatest, ds, a_greatest_ + j);
-      hn::StoreU(b_least, ds, b_least_ + j);
-      hn::StoreU(b_greatest, ds, b_greatest_ + j);
+      hn::StoreU(a_greatest, ds, extremes_.a_greatest + j);
+      hn::StoreU(b_least, ds, extremes_.b_least + j);
+      hn::StoreU(b_greatest, ds, extremes_.b_greatest + j);
     }
   }
 
@@ -393,10 +374,12 @@ class ColumnStrip {
     auto sum_rest = kWide ? hn::Load(d, sums_[kCount - 3] + j) : sum;
     auto error = kWide ? hn::Load(d, sums_[kCount - 2] + j) : sum;
     auto error_rest = kWide ? hn::Load(d, sums_[kCount - 1] + j) : sum;
-    auto a_least = hn::LoadU(ds, a_least_ + j);
-    auto a_greatest = kSquares ? a_least : hn::LoadU(ds, a_greatest_ + j);
-    auto b_least = kSquares ? a_least : hn::LoadU(ds, b_least_ + j);
-    auto b_greatest = kSquares ? a_least : hn::LoadU(ds, b_greatest_ + j);
+    auto a_least = hn::LoadU(ds, extremes_.a_least + j);
+    auto a_greatest =
+        kSquares ? a_least : hn::LoadU(ds, extremes_.a_greatest + j);
+    auto b_least = kSquares ? a_least : hn::LoadU(ds, extremes_.b_least + j);
+    auto b_greatest =
+        kSquares ? a_least : hn::LoadU(ds, extremes_.b_greatest + j);
     for (std::size_t r = 0; r < count; ++r) {
       fetch.Next();
       const auto a = load(a_rows[r] + j, j);
@@ -426,33 +409,12 @@ class ColumnStrip {
       hn::Store(error, d, sums_[4] + j);
       hn::Store(error_rest, d, sums_[5] + j);
     }
-    if constexpr (kScans) hn::StoreU(a_least, ds, a_least_ + j);
+    if constexpr (kScans) hn::StoreU(a_least, ds, extremes_.a_least + j);
     if constexpr (kScans && !kSquares) {
-      hn::StoreU(a_greatest, ds, a_greatest_ + j);
-      hn::StoreU(b_least, ds, b_least_ + j);
-      hn::StoreU(b_greatest, ds, b_greatest_ + j);
+      hn::StoreU(a_greatest, ds, extremes_.a_greatest + j);
+      hn::StoreU(b_least, ds, extremes_.b_least + j);
+      hn::StoreU(b_greatest, ds, extremes_.b_greatest + j);
     }
-  }
-
-  // Whether found >= needed, or found < bound, in all columns.
-  bool AllReach(const Bits* found, const Bits* needed) const {
-    const hn::ScalableTag<Bits> d;
-    auto missing = hn::Zero(d);
-    for (std::size_t j = 0; j < width_; j += hn::Lanes(d)) {
-      const auto short_of =
-          hn::Lt(hn::Load(d, found + j), hn::Load(d, needed + j));
-      missing = hn::Or(missing, hn::VecFromMask(d, short_of));
-    }
-    return hn::AllTrue(d, hn::Eq(missing, hn::Zero(d)));
-  }
-  bool AllStayBelow(const Bits* found, const Bits* bound) const {
-    const hn::ScalableTag<Bits> d;
-    auto missing = hn::Zero(d);
-    for (std::size_t j = 0; j < width_; j += hn::Lanes(d)) {
-      const auto below = hn::Lt(hn::Load(d, found + j), hn::Load(d, bound + j));
-      missing = hn::Or(missing, hn::VecFromMask(d, hn::Not(below)));
-    }
-    return hn::AllTrue(d, hn::Eq(missing, hn::Zero(d)));
   }
 
   // Squares only grow their sum, so the last one shows the greatest.
@@ -482,48 +444,19 @@ class ColumnStrip {
   bool AreAllCertified() const {
     if constexpr (kSeesInexact) return !SawInexact() && AllStayInBinades();
     if constexpr (kScans) {
-      if (!AllReach(a_least_, a_needed_)) return false;
+      if (!extremes_.AllKeepBounds(width_)) return false;
     }
     if constexpr (kSquares) return AllSquaresStayBelow();
-    return AllStayBelow(a_greatest_, a_bound_) &&
-           AllReach(b_least_, b_needed_) && AllStayBelow(b_greatest_, b_bound_);
+    return true;
   }
 
   bool IsCertified(std::size_t j) const {
-    if (kIsScanned && a_least_[j] < a_needed_[j]) return false;
+    if (kIsScanned && !extremes_.KeepsBounds(j)) return false;
     if constexpr (kSquares) {
       const auto limit = std::bit_cast<std::int64_t>(kLimit) + product_tops_[j];
       return sums_[1][j] < std::bit_cast<double>(limit);
     }
-    return a_greatest_[j] < a_bound_[j] && b_least_[j] >= b_needed_[j] &&
-           b_greatest_[j] < b_bound_[j];
-  }
-
-  // What the columns' extreme values are.
-  HWY_NOINLINE void Scan(const Bits* a, const Bits* b, std::int64_t rows) {
-    SetBounds();
-    BeginScan();
-    const ScanTag<kDtype> ds;
-    for (std::int64_t r = 0; r < rows; ++r) {
-      for (std::size_t j = 0; j < width_; j += ScanLanes<kDtype>()) {
-        ScanColumns(LoadFirst(ds, a + j, width_ - j), a_least_ + j,
-                    a_greatest_ + j);
-        if constexpr (kSquares) continue;
-        ScanColumns(LoadFirst(ds, b + j, width_ - j), b_least_ + j,
-                    b_greatest_ + j);
-      }
-      a += box_.row_stride;
-      b += box_.row_stride;
-    }
-  }
-  HWY_INLINE static void ScanColumns(hn::Vec<ScanTag<kDtype>> v, Bits* least,
-                                     Bits* greatest) {
-    const ScanTag<kDtype> ds;
-    auto all_least = hn::LoadU(ds, least);
-    auto all_greatest = hn::LoadU(ds, greatest);
-    ScanVector<kDtype>(v, all_least, all_greatest);
-    hn::StoreU(all_least, ds, least);
-    hn::StoreU(all_greatest, ds, greatest);
+    return true;
   }
 
   // Returns how many columns were spilled.
@@ -532,7 +465,10 @@ class ColumnStrip {
       KeepAll();
       return 0;
     }
-    if constexpr (kSeesInexact) Scan(a, b, rows);
+    if constexpr (kSeesInexact) {
+      SetBounds();
+      extremes_.Scan(a, b, box_.row_stride, rows, width_);
+    }
     for (std::size_t j = 0; j < width_; ++j) {
       if (IsCertified(j)) Keep(j);
     }
@@ -635,14 +571,11 @@ class ColumnStrip {
   // By accumulator and column: its value, and the units it gained before.
   HWY_ALIGN double sums_[kCount][kStripRoom];
   HWY_ALIGN std::int64_t units_[kCount][kStripRoom];
-  // By column: its scale, what certifies it, and what was found.
+  // By column: its scale, and what certifies it.
   HWY_ALIGN std::int64_t sum_tops_[kStripRoom];
   HWY_ALIGN std::int64_t product_tops_[kStripRoom];
   HWY_ALIGN double counted_[kStripRoom];  // 1, and 0 behind the last column
-  HWY_ALIGN Bits a_needed_[kStripRoom], a_bound_[kStripRoom];
-  HWY_ALIGN Bits b_needed_[kStripRoom], b_bound_[kStripRoom];
-  HWY_ALIGN Bits a_least_[kStripRoom], a_greatest_[kStripRoom];
-  HWY_ALIGN Bits b_least_[kStripRoom], b_greatest_[kStripRoom];
+  ColumnExtremes<kDtype, kSquares, kStripRoom> extremes_;
   // Rows at the very end of a tensor.
   HWY_ALIGN Bits a_copy_[kTileRows][kStripRoom];
   HWY_ALIGN Bits b_copy_[kTileRows][kStripRoom];
@@ -655,8 +588,8 @@ template <Dtype kDtype, bool kSquares>
 void SumColumns(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
                 std::int64_t readable, bool from_memory, const Box& box,
                 ChannelTotals* channels) {
-  // Some 280 KiB, of which few columns use little: a thread keeps its own, since
-  // to allocate it takes a tenth of a small tensor's whole forward pass.
+  // Some 280 KiB, of which few columns use little: a thread keeps its own,
+  // since to allocate it takes a tenth of a small tensor's whole forward pass.
   thread_local const auto strip =
       hwy::MakeUniqueAligned<ColumnStrip<kDtype, kSquares>>();
   const std::int64_t width = StripColumns(box.columns, from_memory);

@@ -3,7 +3,16 @@
 #include <algorithm>
 #include <utility>
 
+#include "server/kernel/small_sum.h"
+
 namespace batchnorm::kernel {
+namespace {
+
+LeadingBits LeadingOf(const SmallSum& sum) {
+  return LeadingBits::OfLimbs(sum.is_negative(), sum.low(), sum.limbs());
+}
+
+}  // namespace
 
 ChannelTotals::ChannelTotals(const ChannelTotals& other)
     : ChannelIntegers(other),
@@ -100,10 +109,15 @@ Dyadic ChannelTotals::ProductsValue() const {
 }
 
 LeadingBits ChannelTotals::LeadingSum() const {
+  if (fits()) return LeadingOf(SmallSum(sum, 0, 0, scale.sum_unit()));
   return HasSpilledSum() ? spill_->sum.Leading() : Sum().Leading();
 }
 
 LeadingBits ChannelTotals::LeadingProducts() const {
+  if (fits()) {
+    return LeadingOf(
+        SmallSum(rest, top, scale.top_shift(), scale.product_unit()));
+  }
   return HasSpilledProducts() ? spill_->products.Leading()
                               : Products().Leading();
 }

@@ -69,36 +69,59 @@ struct LastDigits {
   std::array<std::uint64_t, kSize> last = {};
 };
 
+// part * 2^shift, with the first bits of what is below. REQUIRES: shift < 64.
+std::uint64_t MovedUp(std::uint64_t part, std::uint64_t below, int shift) {
+  return shift == 0 ? part : part << shift | below >> (64 - shift);
+}
+
 }  // namespace
+
+LeadingBits::LeadingBits(bool is_negative_, std::uint64_t high,
+                         std::uint64_t middle, std::uint64_t last, int lowest,
+                         bool has_more)
+    : is_negative(is_negative_) {
+  constexpr std::uint64_t kLimbMask = (std::uint64_t{1} << kLimbBits) - 1;
+  constexpr int kLeft = 3 * 64 - kBits;
+  assert(high >> 63 == 1);
+  limbs = {high >> 11, (high << 42 | middle >> 22) & kLimbMask,
+           (middle << 31 | last >> kLeft) & kLimbMask};
+  is_all = !has_more && last << (64 - kLeft) == 0;
+  exponent = lowest + kLeft;
+}
 
 LeadingBits LeadingBits::OfDigits(std::span<const std::int64_t> digits,
                                   int low) {
-  LeadingBits bits;
   std::ptrdiff_t size = CountDigits(digits, false);
-  if (size < 0) {
-    bits.is_negative = true;
-    size = CountDigits(digits, true);
-  }
-  if (size == 0) return bits;
-  const LastDigits digit(digits, bits.is_negative,
-                         static_cast<std::size_t>(size));
-  // 192 bits, moved up so that the first one is 1.
+  const bool is_negative = size < 0;
+  if (is_negative) size = CountDigits(digits, true);
+  if (size == 0) return {};
+  const LastDigits digit(digits, is_negative, static_cast<std::size_t>(size));
   const int shift = std::countl_zero(digit.Pair(4));
-  const auto moved = [&](std::uint64_t part, std::uint64_t below) {
-    return shift == 0 ? part : part << shift | below >> (64 - shift);
+  const int lowest = low + kDigitBits * (static_cast<int>(size) - 6) - shift;
+  return {is_negative,
+          MovedUp(digit.Pair(4), digit.Pair(2), shift),
+          MovedUp(digit.Pair(2), digit.Pair(0), shift),
+          digit.Pair(0) << shift,
+          lowest,
+          digit.before != 0};
+}
+
+LeadingBits LeadingBits::OfLimbs(bool is_negative, int low,
+                                 std::span<const std::uint64_t> limbs) {
+  if (limbs.empty()) return {};
+  const auto from_top = [&](std::size_t i) {
+    return i < limbs.size() ? limbs[limbs.size() - 1 - i] : 0;
   };
-  const std::uint64_t high = moved(digit.Pair(4), digit.Pair(2));
-  const std::uint64_t middle = moved(digit.Pair(2), digit.Pair(0));
-  const std::uint64_t last = moved(digit.Pair(0), 0);
-  constexpr std::uint64_t kLimbMask = (std::uint64_t{1} << kLimbBits) - 1;
-  constexpr int kLeft = 192 - kBits;
-  bits.limbs = {high >> 11, (high << 42 | middle >> 22) & kLimbMask,
-                (middle << 31 | last >> kLeft) & kLimbMask};
-  const std::uint64_t left = last & ((std::uint64_t{1} << kLeft) - 1);
-  bits.is_all = (left | digit.before) == 0;
-  const int lowest = low + kDigitBits * (static_cast<int>(size) - 6);
-  bits.exponent = lowest - shift + kLeft;
-  return bits;
+  const int shift = std::countl_zero(from_top(0));
+  const int lowest = 64 * (low + static_cast<int>(limbs.size()) - 3) - shift;
+  bool has_more = from_top(3) << shift != 0;
+  for (std::size_t i = 4; i < limbs.size(); ++i) has_more |= from_top(i) != 0;
+  return {is_negative,
+          MovedUp(from_top(0), from_top(1), shift),
+          MovedUp(from_top(1), from_top(2), shift),
+          MovedUp(from_top(2), from_top(3), shift),
+          lowest,
+          has_more};
 }
 
 int LeadingBits::LowestBit() const {

@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "server/kernel/dyadic.h"
 #include "server/kernel/exact_sum.h"
 #include "tests/unit/kernel/hard_batches.h"
 #include "tests/unit/kernel/truth.h"
@@ -61,6 +62,24 @@ TEST(LeadingBitsTest, TheyAreTheFirst159BitsOfRandomDigits) {
     const int low = 32 * (static_cast<int>(random() % 40) - 30);
     SCOPED_TRACE(i);
     ExpectLeading(LeadingBits::OfDigits(digits, low), ValueOf(digits, low));
+  }
+}
+
+TEST(LeadingBitsTest, TheyAreTheSameOfDigitsAndOfLimbs) {
+  Random random(32);
+  for (int i = 0; i < 20000; ++i) {
+    ExactSum sum;
+    const std::uint64_t terms = random() % 5;
+    for (std::uint64_t k = 0; k < terms; ++k) {
+      const auto integer =
+          static_cast<double>(random() >> (11 + random() % 53));
+      sum.Add(std::ldexp(random() % 2 == 0 ? integer : -integer,
+                         static_cast<int>(random() % 400) - 200));
+    }
+    const Dyadic value = sum.Value();
+    EXPECT_EQ(sum.Leading(), LeadingBits::OfLimbs(value.is_negative(),
+                                                  value.low(), value.limbs()))
+        << i;
   }
 }
 

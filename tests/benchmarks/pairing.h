@@ -15,8 +15,8 @@ namespace batchnorm::benchmark {
 struct Peer {
   std::string name;
   int threads;
-  // Does its work once untimed, which warms its caches and threads, then
-  // `calls` times; returns the seconds a call.
+  // Does its work untimed for a moment, which warms its caches, threads and
+  // cores, then `calls` times; returns the seconds a call.
   std::function<double(int calls)> sample;
 };
 

@@ -7,8 +7,9 @@ Says {"version", "vectors"} and then answers one line of JSON with another:
     {"seconds": 0.00123}
 
 seconds is the mean time of a call of torch.native_batch_norm in training mode,
-or of its gradient, after one that is not timed; the microsecond or two that
-Python takes to make a call is in it, as it is for PyTorch's users.
+or of its gradient, after a millisecond of calls that are not timed; the
+microsecond or two that Python takes to make a call is in it, as it is for
+PyTorch's users.
 """
 
 import ctypes
@@ -26,6 +27,7 @@ import torch  # noqa: E402
 EPS = 1e-5
 MOMENTUM = 0.1
 HARD_PAUSE = 2
+WARM_UP_SECONDS = 0.001  # as pairing.cc
 
 
 def end_of_openmp_pool():
@@ -66,8 +68,15 @@ class Layer:
         )  # fmt: skip
 
 
-def sample(call, calls):
+def warm_up(call):
+    end = time.perf_counter() + WARM_UP_SECONDS
     call()
+    while time.perf_counter() < end:
+        call()
+
+
+def sample(call, calls):
+    warm_up(call)
     start = time.perf_counter()
     for _ in range(calls):
         call()

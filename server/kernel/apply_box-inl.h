@@ -28,9 +28,11 @@ namespace batchnorm::kernel::HWY_NAMESPACE {
 inline constexpr std::int64_t kChunk = 4096;
 // Columns whose coefficients stay in the first-level cache.
 inline constexpr std::int64_t kCoefficientColumns = 512;
-// Short rows that are in a cache are folded to as many, which leave more of the
-// first level to the tensors.
-inline constexpr std::int64_t kCachedCoefficientColumns = 256;
+// Short rows are folded to as many, whose coefficients leave more of the first
+// level to the tensors.
+inline constexpr std::int64_t kFoldedColumns = 256;
+// The same of rows that come from memory, where half a KiB is too short.
+inline constexpr std::int64_t kFoldedBytes = 1024;
 // Below this many columns a channel, lanes hold columns of several channels:
 // that spares what each segment begins and ends with. The more so where several
 // rows can share what is loaded of their columns' coefficients.
@@ -90,9 +92,7 @@ class BoxApplier {
   template <bool kMayBeNan>
   HWY_INLINE void ApplyBox(const Box& box) {
     if (box.inner >= SegmentColumns(box)) return ApplySegments<kMayBeNan>(box);
-    const std::int64_t fold =
-        FoldFor(box, options_.ahead > 0 ? kCoefficientColumns
-                                        : kCachedCoefficientColumns);
+    const std::int64_t fold = FoldFor(box, FoldedColumns());
     ForEachFolded(box, fold, [&](const Box& part) HWY_ATTR {
       // The second and later parts of a row begin where a line does.
       std::int64_t most = part.HasChannelAColumn()
@@ -171,6 +171,13 @@ class BoxApplier {
     }
     ApplySegment<A>(x_ + at, dy_ + at, c, done, size, options_.ahead, apart_,
                     to);
+  }
+
+  // To how many columns short rows are folded.
+  std::int64_t FoldedColumns() const {
+    constexpr std::int64_t kOfMemory = kFoldedBytes / sizeof(Bits);
+    return options_.ahead > 0 ? std::max(kFoldedColumns, kOfMemory)
+                              : kFoldedColumns;
   }
 
   // From how many columns a channel on it is applied by itself.
@@ -401,7 +408,8 @@ class BoxApplier {
   bool has_set_intervals_ = false;  // of the columns at work
   IntervalNumbers intervals_;
   alignas(kLineBytes) std::byte buffer_[kChunk * sizeof(Bits) + kLineBytes];
-  double repeated_[kCoefficients][kCoefficientColumns + kMaxLanes];
+  alignas(kLineBytes) double repeated_[kCoefficients]
+                                      [kCoefficientColumns + kMaxLanes];
 };
 
 }  // namespace batchnorm::kernel::HWY_NAMESPACE

@@ -153,39 +153,59 @@ HWY_NOINLINE void ApplyTail(const BitsOf<A::kDtype>* x,
   std::memcpy(out, results, size * sizeof(*out));
 }
 
+// In which order lines of kRows rows are fetched, one of each while a step of
+// their columns is at work. Rows without a gap between them are fetched one
+// after the other: memory hands that over quicker than the same columns of
+// each.
+template <std::size_t kRows>
+struct FetchOrder {
+  HWY_INLINE FetchOrder(std::size_t size, std::int64_t stride, std::size_t step)
+      : by_row(stride), by_step(static_cast<std::int64_t>(step)) {
+    if (stride != static_cast<std::int64_t>(size)) return;
+    by_row = by_step;
+    by_step *= kRows;
+  }
+
+  std::int64_t by_row;   // from one row's line to the next one's
+  std::int64_t by_step;  // from one step's lines to the next one's
+};
+
 // Two vectors of columns, i and j, of kRows rows that lie `stride` apart. All
 // results are there before the first is stored: the machine compares a few bits
 // of addresses only, and where rows lie a multiple of 4 KiB apart it would take
-// a load of the next row for one of what was just stored, and wait.
-template <class A, bool kStreams, bool kFetches, std::size_t kRows>
-HWY_INLINE void ApplyPair(const BitsOf<A::kDtype>* x,
-                          const BitsOf<A::kDtype>* dy, std::int64_t stride,
-                          std::int64_t ahead, DoubleVector mean_i,
-                          DoubleVector mean_j, DoubleVector mean_lo_i,
-                          DoubleVector mean_lo_j, DoubleVector gain_i,
-                          DoubleVector gain_j, DoubleVector beta_i,
-                          DoubleVector beta_j, DoubleVector mean_dy_i,
-                          DoubleVector mean_dy_j, DoubleVector mean_dy_lo_i,
-                          DoubleVector mean_dy_lo_j, DoubleVector k_i,
-                          DoubleVector k_j, BitsOf<A::kDtype>* out) {
+// a load of the next row for one of what was just stored, and wait. (Rows are
+// counted from the first one, so that few pointers go through the loop.)
+template <class A, bool kStreams, bool kFetches, std::size_t kRows,
+          std::int64_t kRow = 0>
+HWY_INLINE void ApplyPair(
+    const BitsOf<A::kDtype>* x, const BitsOf<A::kDtype>* dy,
+    std::int64_t stride, const BitsOf<A::kDtype>* x_ahead,
+    const BitsOf<A::kDtype>* dy_ahead, std::int64_t by_row, DoubleVector mean_i,
+    DoubleVector mean_j, DoubleVector mean_lo_i, DoubleVector mean_lo_j,
+    DoubleVector gain_i, DoubleVector gain_j, DoubleVector beta_i,
+    DoubleVector beta_j, DoubleVector mean_dy_i, DoubleVector mean_dy_j,
+    DoubleVector mean_dy_lo_i, DoubleVector mean_dy_lo_j, DoubleVector k_i,
+    DoubleVector k_j, BitsOf<A::kDtype>* out) {
   const std::size_t lanes = LaneCount();
-  if constexpr (kFetches && A::kReadsX) PrefetchFar(x + ahead);
-  if constexpr (kFetches && A::kReadsDy) PrefetchFar(dy + ahead);
-  const auto result_i = Evaluate<A, kStreams>(
-      x, dy, mean_i, mean_lo_i, gain_i, beta_i, mean_dy_i, mean_dy_lo_i, k_i);
+  const std::int64_t at = kRow * stride;
+  if constexpr (kFetches && A::kReadsX) PrefetchFar(x_ahead + kRow * by_row);
+  if constexpr (kFetches && A::kReadsDy) PrefetchFar(dy_ahead + kRow * by_row);
+  const auto result_i =
+      Evaluate<A, kStreams>(x + at, dy + at, mean_i, mean_lo_i, gain_i, beta_i,
+                            mean_dy_i, mean_dy_lo_i, k_i);
   const auto result_j =
-      Evaluate<A, kStreams>(x + lanes, dy + lanes, mean_j, mean_lo_j, gain_j,
-                            beta_j, mean_dy_j, mean_dy_lo_j, k_j);
-  if constexpr (kRows > 1) {
-    ApplyPair<A, kStreams, kFetches, kRows - 1>(
-        x + stride, dy + stride, stride, ahead, mean_i, mean_j, mean_lo_i,
+      Evaluate<A, kStreams>(x + at + lanes, dy + at + lanes, mean_j, mean_lo_j,
+                            gain_j, beta_j, mean_dy_j, mean_dy_lo_j, k_j);
+  if constexpr (kRow + 1 < static_cast<std::int64_t>(kRows)) {
+    ApplyPair<A, kStreams, kFetches, kRows, kRow + 1>(
+        x, dy, stride, x_ahead, dy_ahead, by_row, mean_i, mean_j, mean_lo_i,
         mean_lo_j, gain_i, gain_j, beta_i, beta_j, mean_dy_i, mean_dy_j,
-        mean_dy_lo_i, mean_dy_lo_j, k_i, k_j, out + stride);
+        mean_dy_lo_i, mean_dy_lo_j, k_i, k_j, out);
   }
   if constexpr (kStreams) {
-    StreamNarrow<A::kDtype>(result_i, result_j, out);
+    StreamNarrow<A::kDtype>(result_i, result_j, out + at);
   } else {
-    StoreNarrow<A::kDtype>(result_i, result_j, out);
+    StoreNarrow<A::kDtype>(result_i, result_j, out + at);
   }
 }
 
@@ -201,11 +221,18 @@ HWY_INLINE std::size_t ApplyPairs(const BitsOf<A::kDtype>* x,
   const OwnCoefficients<A> own(from);
   const CoefficientsAt& c = own.at();
   const std::size_t lanes = LaneCount();
+  const FetchOrder<kRows> order(size, stride, 2 * lanes);
+  x += begin;
+  dy += begin;
+  out += begin;
+  const BitsOf<A::kDtype>* x_ahead = x + ahead;
+  const BitsOf<A::kDtype>* dy_ahead = dy + ahead;
   std::size_t i = begin;
   for (; i + 2 * lanes <= size; i += 2 * lanes) {
     const std::size_t j = i + lanes;
     ApplyPair<A, kStreams, kFetches, kRows>(
-        x + i, dy + i, stride, ahead, Coefficient<A, A::kReadsX>(c.mean, i),
+        x, dy, stride, x_ahead, dy_ahead, order.by_row,
+        Coefficient<A, A::kReadsX>(c.mean, i),
         Coefficient<A, A::kReadsX>(c.mean, j),
         Coefficient<A, A::kReadsX>(c.mean_lo, i),
         Coefficient<A, A::kReadsX>(c.mean_lo, j),
@@ -217,7 +244,12 @@ HWY_INLINE std::size_t ApplyPairs(const BitsOf<A::kDtype>* x,
         Coefficient<A, A::kIsBackward>(c.mean_dy_lo, i),
         Coefficient<A, A::kIsBackward>(c.mean_dy_lo, j),
         Coefficient<A, A::kIsBackward>(c.k, i),
-        Coefficient<A, A::kIsBackward>(c.k, j), out + i);
+        Coefficient<A, A::kIsBackward>(c.k, j), out);
+    x += 2 * lanes;
+    dy += 2 * lanes;
+    out += 2 * lanes;
+    x_ahead += order.by_step;
+    dy_ahead += order.by_step;
   }
   return i;
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <initializer_list>
 #include <span>
 #include <vector>
@@ -11,12 +12,18 @@ namespace {
 
 // What a vector may read behind the last channel.
 constexpr std::size_t kRoom = 32;
+// In a cache line: each row begins with one.
+constexpr std::size_t kLineNumbers = 8;
 
 void SetRows(std::initializer_list<std::span<double>*> rows,
              std::size_t channels, std::vector<double>& numbers) {
-  const std::size_t size = channels + kRoom;
-  numbers.resize(rows.size() * size);
-  double* at = numbers.data();
+  const std::size_t size =
+      (channels + kRoom + kLineNumbers - 1) / kLineNumbers * kLineNumbers;
+  numbers.resize(rows.size() * size + kLineNumbers);
+  const std::size_t past_line =
+      reinterpret_cast<std::uintptr_t>(numbers.data()) / sizeof(double) %
+      kLineNumbers;
+  double* at = numbers.data() + (kLineNumbers - past_line);
   for (std::span<double>* row : rows) {
     *row = {at, size};
     at += size;

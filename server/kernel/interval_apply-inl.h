@@ -74,21 +74,21 @@ HWY_NOINLINE void ApplyDoubtful(const std::uint16_t* x, const std::uint16_t* dy,
 // Columns `at` and on of kRows rows, which have these numbers. Stored at the
 // end, as in ApplyPair; past the caches if kStreams, which needs whole lines.
 template <class A, bool kStreams, bool kFetches, std::size_t kRows>
-HWY_INLINE void ApplyIntervalBlock(const std::uint16_t* x,
-                                   const std::uint16_t* dy,
-                                   const IntervalVectors<A>& first,
-                                   const IntervalVectors<A>& second,
-                                   const CoefficientsAt& c, std::size_t at,
-                                   std::int64_t stride, std::int64_t ahead,
-                                   std::uint16_t* out) {
+HWY_INLINE void ApplyIntervalBlock(
+    const std::uint16_t* x, const std::uint16_t* dy,
+    const IntervalVectors<A>& first, const IntervalVectors<A>& second,
+    const CoefficientsAt& c, std::size_t at, std::int64_t stride,
+    std::int64_t ahead, const FetchOrder<kRows>& order, std::uint16_t* out) {
   __m512i results[kRows];
   __mmask32 doubtful[kRows];
   for (std::size_t row = 0; row < kRows; ++row) {
     const auto* const x_row = x + at + static_cast<std::int64_t>(row) * stride;
     const auto* const dy_row =
         dy + at + static_cast<std::int64_t>(row) * stride;
-    if constexpr (kFetches) PrefetchFar(x_row + ahead);
-    if constexpr (kFetches && A::kReadsDy) PrefetchFar(dy_row + ahead);
+    const std::int64_t next =
+        ahead + static_cast<std::int64_t>(row) * order.by_row;
+    if constexpr (kFetches) PrefetchFar(x + next);
+    if constexpr (kFetches && A::kReadsDy) PrefetchFar(dy + next);
     const Ends ends0 = EndsOf<A>(x_row, dy_row, first);
     const Ends ends1 =
         EndsOf<A>(x_row + kFloatLanes, dy_row + kFloatLanes, second);
@@ -120,19 +120,23 @@ HWY_INLINE std::size_t ApplyIntervals(
     const std::uint16_t* x, const std::uint16_t* dy, const CoefficientsAt& c,
     const IntervalNumbers& numbers, std::size_t begin, std::size_t size,
     std::int64_t stride, std::int64_t ahead, std::uint16_t* out) {
+  const FetchOrder<kRows> order(size, stride, kIntervalBlock);
+  std::int64_t next = ahead + static_cast<std::int64_t>(begin);
   std::size_t i = begin;
   if constexpr (A::kPerLane) {
     for (; i + kIntervalBlock <= size; i += kIntervalBlock) {
       const IntervalVectors<A> first(numbers, i);
       const IntervalVectors<A> second(numbers, i + kFloatLanes);
-      ApplyIntervalBlock<A, kStreams, kFetches, kRows>(x, dy, first, second, c,
-                                                       i, stride, ahead, out);
+      ApplyIntervalBlock<A, kStreams, kFetches, kRows>(
+          x, dy, first, second, c, i, stride, next, order, out);
+      next += order.by_step;
     }
   } else {
     const IntervalVectors<A> all(numbers, 0);
     for (; i + kIntervalBlock <= size; i += kIntervalBlock) {
-      ApplyIntervalBlock<A, kStreams, kFetches, kRows>(x, dy, all, all, c, i,
-                                                       stride, ahead, out);
+      ApplyIntervalBlock<A, kStreams, kFetches, kRows>(
+          x, dy, all, all, c, i, stride, next, order, out);
+      next += order.by_step;
     }
   }
   return i;

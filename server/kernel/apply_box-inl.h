@@ -111,10 +111,19 @@ class BoxApplier {
   template <bool kMayBeNan>
   HWY_INLINE void ApplySegments(const Box& box) {
     using A = Loop<kFormula, kDtype, false, kMayBeNan>;
+    if constexpr (kHasIntervals<A>) {
+      has_set_intervals_ = has_intervals_ && box.inner >= kIntervalSegment;
+      if (has_set_intervals_) {
+        using OfEach = Loop<kFormula, kDtype, true, kMayBeNan>;
+        intervals_.Set<OfEach>(
+            OfChannel(box.first_channel()),
+            static_cast<std::size_t>(box.end_channel() - box.first_channel()));
+      }
+    }
     if (box.inner >= kStreamedSegment && CanStreamDirectly()) {
       return StreamSegments<A>(box);
     }
-    if (!options_.streams && box.rows >= kAppliedRows && !(kHasIntervals<A>)) {
+    if (!options_.streams && box.rows >= kAppliedRows) {
       if (options_.ahead == 0) return ApplyPlanes<A, false>(box);
       return ApplyPlanes<A, true>(box);
     }
@@ -125,8 +134,8 @@ class BoxApplier {
             box.Rows(row, 1).Columns(at, std::min(kChunk, box.columns - at));
         Bits* const to = Destination(chunk.offset);
         for (const auto& [channel, column, columns] : EachChannel(chunk)) {
-          ApplyChannel<A>(chunk.offset + column, OfChannel(channel), columns,
-                          to + column);
+          ApplyChannel<A>(chunk.offset + column, OfChannel(channel),
+                          IntervalsOf(box, channel), columns, to + column);
         }
         Deliver(chunk.offset, chunk.columns);
       }
@@ -138,19 +147,17 @@ class BoxApplier {
   HWY_INLINE void ApplyPlanes(const Box& box) {
     for (const auto& [channel, column, columns] : EachChannel(box)) {
       const CoefficientsAt c = OfChannel(channel);
-      const auto size = static_cast<std::size_t>(columns);
+      const IntervalsAt numbers = IntervalsOf(box, channel);
       std::int64_t at = box.offset + column;
       std::int64_t row = 0;
       for (; row + kAppliedRows <= box.rows; row += kAppliedRows) {
-        ApplyRows<A, false, kFetches, kAppliedRows>(
-            x_ + at, dy_ + at, c, 0, size, box.row_stride, options_.ahead,
-            apart_, out_ + at);
+        KeepRows<A, kFetches, kAppliedRows>(at, c, numbers, columns,
+                                            box.row_stride, options_.ahead);
         at += kAppliedRows * box.row_stride;
       }
       for (; row < box.rows; ++row) {
-        ApplyRows<A, false, kFetches, 1>(x_ + at, dy_ + at, c, 0, size,
-                                         box.row_stride, options_.ahead, apart_,
-                                         out_ + at);
+        KeepRows<A, kFetches, 1>(at, c, numbers, columns, box.row_stride,
+                                 options_.ahead);
         at += box.row_stride;
       }
     }
@@ -159,16 +166,11 @@ class BoxApplier {
   // A segment of a channel's columns.
   template <class A>
   HWY_INLINE void ApplyChannel(std::int64_t at, const CoefficientsAt& c,
-                               std::int64_t columns, Bits* to) {
+                               const IntervalsAt& numbers, std::int64_t columns,
+                               Bits* to) {
     const auto size = static_cast<std::size_t>(columns);
-    std::size_t done = 0;
-    if constexpr (kHasIntervals<A>) {
-      if (has_intervals_ && columns >= kIntervalSegment) {
-        intervals_.Set<A>(c, 1);
-        done = ApplyIntervals<A, false, true, 1>(
-            x_ + at, dy_ + at, c, intervals_, 0, size, 0, options_.ahead, to);
-      }
-    }
+    const std::size_t done =
+        ApplyBlocks<A, true, 1>(at, c, numbers, size, 0, options_.ahead, to);
     ApplySegment<A>(x_ + at, dy_ + at, c, done, size, options_.ahead, apart_,
                     to);
   }
@@ -215,17 +217,17 @@ class BoxApplier {
       const std::int64_t at = box.offset + row * box.row_stride;
       for (const auto& [channel, column, columns] : EachChannel(box)) {
         const CoefficientsAt c = OfChannel(channel);
-        if constexpr (kHasIntervals<A>) intervals_.Set<A>(c, 1);
-        StreamRows<A, 1>(at + column, c, columns, 0, options_.ahead);
+        StreamRows<A, 1>(at + column, c, IntervalsOf(box, channel), columns, 0,
+                         options_.ahead);
       }
     }
   }
 
-  // Columns of rows from `at` on. REQUIRES: intervals_ are those of c.
+  // Columns of rows from `at` on.
   template <class A, std::int64_t kRows>
   HWY_INLINE void StreamRows(std::int64_t at, const CoefficientsAt& c,
-                             std::int64_t columns, std::int64_t stride,
-                             std::int64_t ahead) {
+                             const IntervalsAt& numbers, std::int64_t columns,
+                             std::int64_t stride, std::int64_t ahead) {
     const Bits* const x = x_ + at;
     const Bits* const dy = dy_ + at;
     Bits* const out = out_ + at;
@@ -235,7 +237,7 @@ class BoxApplier {
       const std::size_t begin = std::min(size, UpToLine(at));
       ApplyRows<A, false, false, kRows>(x, dy, c, 0, begin, stride, 0, apart_,
                                         out);
-      done = ApplyIntervals<A, true, true, kRows>(x, dy, c, intervals_, begin,
+      done = ApplyIntervals<A, true, true, kRows>(x, dy, c, numbers, begin,
                                                   size, stride, ahead, out);
     }
     ApplyRows<A, true, true, kRows>(x, dy, c, done, size, stride, ahead, apart_,
@@ -268,8 +270,8 @@ class BoxApplier {
       }
       const std::int64_t at = box.offset + row * box.row_stride;
       Bits* const to = Destination(at);
-      const std::size_t done =
-          ApplyBlocks<A, true, 1>(at, c, columns, 0, options_.ahead, to);
+      const std::size_t done = ApplyBlocks<A, true, 1>(
+          at, c, intervals_.From(0), columns, 0, options_.ahead, to);
       ApplySegment<A>(x_ + at, dy_ + at, c, done, columns, options_.ahead,
                       apart_, to);
       Deliver(at, box.columns);
@@ -277,15 +279,16 @@ class BoxApplier {
   }
 
   // Columns of rows from `at` on, as far as there are whole blocks and the
-  // numbers of c are set; returns how far.
+  // numbers are set; returns how far.
   template <class A, bool kFetches, std::int64_t kRows>
   HWY_INLINE std::size_t ApplyBlocks(std::int64_t at, const CoefficientsAt& c,
+                                     const IntervalsAt& numbers,
                                      std::size_t columns, std::int64_t stride,
                                      std::int64_t ahead, Bits* to) {
     if constexpr (kHasIntervals<A>) {
       if (has_set_intervals_) {
         return ApplyIntervals<A, false, kFetches, kRows>(
-            x_ + at, dy_ + at, c, intervals_, 0, columns, stride, ahead, to);
+            x_ + at, dy_ + at, c, numbers, 0, columns, stride, ahead, to);
       }
     }
     return 0;
@@ -295,6 +298,7 @@ class BoxApplier {
   HWY_INLINE void ApplyTile(const Box& box, std::int64_t row,
                             const CoefficientsAt& c, bool directly) {
     const std::int64_t at = box.offset + row * box.row_stride;
+    const IntervalsAt numbers = intervals_.From(0);
     // Where columns share a channel, what follows lies along the row: all rows
     // of a strip come before the next one.
     const std::int64_t ahead =
@@ -302,22 +306,27 @@ class BoxApplier {
             ? std::max(options_.ahead, 2 * kRows * box.row_stride)
             : options_.ahead;
     if (directly) {
-      return StreamRows<A, kRows>(at, c, box.columns, box.row_stride, ahead);
+      return StreamRows<A, kRows>(at, c, numbers, box.columns, box.row_stride,
+                                  ahead);
     }
-    if (ahead == 0) return KeepRows<A, false, kRows>(box, at, c, ahead);
-    KeepRows<A, true, kRows>(box, at, c, ahead);
+    if (ahead == 0) {
+      return KeepRows<A, false, kRows>(at, c, numbers, box.columns,
+                                       box.row_stride, ahead);
+    }
+    KeepRows<A, true, kRows>(at, c, numbers, box.columns, box.row_stride,
+                             ahead);
   }
 
-  // A tile's rows from `at` on, whose results stay in the caches.
+  // Columns of rows from `at` on, whose results stay in the caches.
   template <class A, bool kFetches, std::int64_t kRows>
-  HWY_INLINE void KeepRows(const Box& box, std::int64_t at,
-                           const CoefficientsAt& c, std::int64_t ahead) {
-    const auto columns = static_cast<std::size_t>(box.columns);
+  HWY_INLINE void KeepRows(std::int64_t at, const CoefficientsAt& c,
+                           const IntervalsAt& numbers, std::int64_t columns,
+                           std::int64_t stride, std::int64_t ahead) {
+    const auto size = static_cast<std::size_t>(columns);
     const std::size_t done = ApplyBlocks<A, kFetches, kRows>(
-        at, c, columns, box.row_stride, ahead, out_ + at);
-    ApplyRows<A, false, kFetches, kRows>(x_ + at, dy_ + at, c, done, columns,
-                                         box.row_stride, ahead, apart_,
-                                         out_ + at);
+        at, c, numbers, size, stride, ahead, out_ + at);
+    ApplyRows<A, false, kFetches, kRows>(x_ + at, dy_ + at, c, done, size,
+                                         stride, ahead, apart_, out_ + at);
   }
 
   // Rows of a tile that are streamed must all begin alike within a line.
@@ -326,6 +335,13 @@ class BoxApplier {
         box.row_stride * static_cast<std::int64_t>(sizeof(Bits));
     return directly ? stride % std::int64_t{kLineBytes} == 0
                     : !options_.streams;
+  }
+
+  // What is set of one of a box's channels, or nothing.
+  IntervalsAt IntervalsOf(const Box& box, std::int64_t channel) const {
+    if (!has_set_intervals_) return {};
+    return intervals_.From(
+        static_cast<std::size_t>(channel - box.first_channel()));
   }
 
   CoefficientsAt OfChannel(std::int64_t channel) const {
@@ -405,7 +421,7 @@ class BoxApplier {
   const bool has_intervals_ =
       kHasIntervals<Loop<kFormula, kDtype, true, true>> &&
       CanRoundFloats<kDtype>();
-  bool has_set_intervals_ = false;  // of the columns at work
+  bool has_set_intervals_ = false;  // of the columns or channels at work
   IntervalNumbers intervals_;
   alignas(kLineBytes) std::byte buffer_[kChunk * sizeof(Bits) + kLineBytes];
   alignas(kLineBytes) double repeated_[kCoefficients]

@@ -118,7 +118,7 @@ HWY_INLINE void ApplyIntervalBlock(
 template <class A, bool kStreams, bool kFetches, std::size_t kRows>
 HWY_INLINE std::size_t ApplyIntervals(
     const std::uint16_t* x, const std::uint16_t* dy, const CoefficientsAt& c,
-    const IntervalNumbers& numbers, std::size_t begin, std::size_t size,
+    const IntervalsAt& numbers, std::size_t begin, std::size_t size,
     std::int64_t stride, std::int64_t ahead, std::uint16_t* out) {
   const FetchOrder<kRows> order(size, stride, kIntervalBlock);
   std::int64_t next = ahead + static_cast<std::int64_t>(begin);
@@ -149,14 +149,17 @@ bool CanRoundFloats() {
   return false;
 }
 
+struct IntervalsAt {};
+
 struct IntervalNumbers {
   template <class A>
   void Set(const CoefficientsAt&, std::size_t) {}
+  IntervalsAt From(std::size_t) const { return {}; }
 };
 
 template <class A, bool kStreams, bool kFetches, std::size_t kRows>
 std::size_t ApplyIntervals(const std::uint16_t*, const std::uint16_t*,
-                           const CoefficientsAt&, const IntervalNumbers&,
+                           const CoefficientsAt&, const IntervalsAt&,
                            std::size_t begin, std::size_t, std::int64_t,
                            std::int64_t, std::uint16_t*) {
   return begin;

@@ -66,8 +66,7 @@ inline constexpr std::size_t kIntervalBlock = 2 * kFloatLanes;
 inline constexpr double kUnitOfW = 0x1p-23;
 
 // What a loop reads of each column, as floats.
-class IntervalNumbers {
- public:
+struct IntervalsAt {
   enum Which : std::uint8_t {
     kMean,
     kGain,
@@ -81,57 +80,71 @@ class IntervalNumbers {
     kCount
   };
 
-  // Of the first `columns` that have these, which can be read up to a vector
-  // behind the last one.
+  const float* first;  // kMean of the first column
+  std::size_t stride;  // from one of the above to the next
+};
+
+// The same of many columns, or channels.
+class IntervalNumbers {
+ public:
+  // Of the first `columns`, or channels, that have these.
   template <class A>
   void Set(const CoefficientsAt& c, std::size_t columns) {
     stride_ = columns + kIntervalBlock;
-    values_.resize(kCount * stride_);
-    for (std::size_t i = 0; i < columns; i += LaneCount()) SetVector<A>(c, i);
+    values_.resize(IntervalsAt::kCount * stride_);
+    for (std::size_t i = 0; i < columns; i += LaneCount()) {
+      SetVector<A>(c, i, columns - i);
+    }
   }
 
-  const float* Of(Which which) const { return &values_[which * stride_]; }
+  // Those of columns i and on, or of channel i.
+  IntervalsAt From(std::size_t i) const {
+    return {values_.data() + i, stride_};
+  }
 
  private:
   // Columns whose numbers are too large or too small for floats get a w of
-  // infinity: all their elements are in doubt. (A channel's own coefficients
-  // are read alone: another thread may be writing those beside them.)
+  // infinity: all their elements are in doubt. No more than `columns` are read:
+  // another thread may be writing the coefficients behind them.
   template <class A>
-  HWY_INLINE void SetVector(const CoefficientsAt& c, std::size_t i) {
+  HWY_INLINE void SetVector(const CoefficientsAt& c, std::size_t i,
+                            std::size_t columns) {
     const DoubleTag d;
+    const auto load = [&](const double* from)
+                          HWY_ATTR { return LoadFirst(d, from + i, columns); };
     const auto infinity = hn::Set(d, std::numeric_limits<double>::infinity());
-    const auto gain = Coefficient<A, true>(c.gain, i);
-    const Mean mean(Coefficient<A, true>(c.mean, i),
-                    Coefficient<A, true>(c.mean_lo, i));
+    const auto gain = load(c.gain);
+    const Mean mean(load(c.mean), load(c.mean_lo));
     auto holds = hn::And(IsBelow(mean.value), IsFactor(gain));
     if constexpr (A::kIsForward) {
-      const auto beta = Coefficient<A, true>(c.beta, i);
+      const auto beta = load(c.beta);
       const auto less = hn::Mul(mean.lost, gain);
       const auto shift = hn::Sub(beta, less);
       holds = hn::And(holds, IsBelow(beta));
-      Store(kSlope, i, hn::IfThenElseZero(holds, Error(2, gain)));
-      Store(kShift, i, hn::IfThenElseZero(holds, shift));
-      Store(kError, i,
+      Store(IntervalsAt::kSlope, i, hn::IfThenElseZero(holds, Error(2, gain)));
+      Store(IntervalsAt::kShift, i, hn::IfThenElseZero(holds, shift));
+      Store(IntervalsAt::kError, i,
             hn::IfThenElse(holds, LastError(1, shift, beta, less), infinity));
     } else {
-      const Mean mean_dy(Coefficient<A, true>(c.mean_dy, i),
-                         Coefficient<A, true>(c.mean_dy_lo, i));
-      const auto gain_k = hn::Neg(hn::Mul(gain, Coefficient<A, true>(c.k, i)));
+      const Mean mean_dy(load(c.mean_dy), load(c.mean_dy_lo));
+      const auto gain_k = hn::Neg(hn::Mul(gain, load(c.k)));
       const auto of_x = hn::Mul(mean.lost, gain_k);
       const auto of_dy = hn::Mul(mean_dy.lost, gain);
       const auto shift = hn::Neg(hn::Add(of_x, of_dy));
       holds = hn::And(holds, IsBelow(mean_dy.value));
       holds = hn::And(holds, IsFactor(gain_k));
-      Store(kMeanDy, i, hn::IfThenElseZero(holds, mean_dy.value));
-      Store(kGainK, i, hn::IfThenElseZero(holds, gain_k));
-      Store(kSlope, i, hn::IfThenElseZero(holds, Error(2, gain_k)));
-      Store(kSlopeDy, i, hn::IfThenElseZero(holds, Error(3, gain)));
-      Store(kShift, i, hn::IfThenElseZero(holds, shift));
-      Store(kError, i,
+      Store(IntervalsAt::kMeanDy, i, hn::IfThenElseZero(holds, mean_dy.value));
+      Store(IntervalsAt::kGainK, i, hn::IfThenElseZero(holds, gain_k));
+      Store(IntervalsAt::kSlope, i,
+            hn::IfThenElseZero(holds, Error(2, gain_k)));
+      Store(IntervalsAt::kSlopeDy, i,
+            hn::IfThenElseZero(holds, Error(3, gain)));
+      Store(IntervalsAt::kShift, i, hn::IfThenElseZero(holds, shift));
+      Store(IntervalsAt::kError, i,
             hn::IfThenElse(holds, LastError(2, shift, of_x, of_dy), infinity));
     }
-    Store(kMean, i, hn::IfThenElseZero(holds, mean.value));
-    Store(kGain, i, hn::IfThenElseZero(holds, gain));
+    Store(IntervalsAt::kMean, i, hn::IfThenElseZero(holds, mean.value));
+    Store(IntervalsAt::kGain, i, hn::IfThenElseZero(holds, gain));
   }
 
   static HWY_INLINE DoubleVector AsFloats(DoubleVector v) {
@@ -178,7 +191,8 @@ class IntervalNumbers {
     return hn::Or(is_normal, hn::Eq(v, hn::Zero(d)));
   }
 
-  HWY_INLINE void Store(Which which, std::size_t i, DoubleVector v) {
+  HWY_INLINE void Store(IntervalsAt::Which which, std::size_t i,
+                        DoubleVector v) {
     const FloatTag df;
     hn::StoreU(hn::DemoteTo(df, v), df, &values_[which * stride_ + i]);
   }
@@ -190,7 +204,7 @@ class IntervalNumbers {
 // The numbers of a vector of columns: each its own, or all one channel's.
 template <class A>
 struct IntervalVectors {
-  HWY_INLINE IntervalVectors(const IntervalNumbers& of, std::size_t column)
+  HWY_INLINE IntervalVectors(const IntervalsAt& of, std::size_t column)
       : mean(Load(of, of.kMean, column)),
         gain(Load(of, of.kGain, column)),
         shift(Load(of, of.kShift, column)),
@@ -200,11 +214,11 @@ struct IntervalVectors {
         slope_dy(Load(of, of.kSlopeDy, column)),
         error(Load(of, of.kError, column)) {}
 
-  HWY_INLINE static WideFloats Load(const IntervalNumbers& of,
-                                    IntervalNumbers::Which which,
+  HWY_INLINE static WideFloats Load(const IntervalsAt& of,
+                                    IntervalsAt::Which which,
                                     std::size_t column) {
     const WideFloatTag d;
-    const float* from = of.Of(which);
+    const float* from = of.first + which * of.stride;
     return A::kPerLane ? hn::LoadU(d, from + column) : hn::Set(d, *from);
   }
 

@@ -7,7 +7,7 @@ Says {"version", "vectors"} and then answers one line of JSON with another:
     {"seconds": 0.00123}
 
 seconds is the mean time of a call of torch.native_batch_norm in training mode,
-or of its gradient, after a millisecond of calls that are not timed; the
+or of its gradient, after some calls that are not timed; the
 microsecond or two that Python takes to make a call is in it, as it is for
 PyTorch's users.
 """
@@ -27,7 +27,10 @@ import torch  # noqa: E402
 EPS = 1e-5
 MOMENTUM = 0.1
 HARD_PAUSE = 2
-WARM_UP_SECONDS = 0.001  # as pairing.cc
+# As pairing.cc, which says why.
+WARM_UP_SECONDS = 0.001
+LONGEST_WARM_UP_SECONDS = 0.01
+WARM_UP_CALLS = 10
 
 
 def end_of_openmp_pool():
@@ -69,10 +72,14 @@ class Layer:
 
 
 def warm_up(call):
-    end = time.perf_counter() + WARM_UP_SECONDS
-    call()
-    while time.perf_counter() < end:
+    start = time.perf_counter()
+    elapsed, calls = 0, 0
+    while elapsed < WARM_UP_SECONDS or (
+        calls < WARM_UP_CALLS and elapsed < LONGEST_WARM_UP_SECONDS
+    ):
         call()
+        calls += 1
+        elapsed = time.perf_counter() - start
 
 
 def sample(call, calls):

@@ -93,7 +93,7 @@ void ForEachThreadsColumns(const Box& box, Workers& workers,
 template <typename Visit>
 void ForEachChannelRange(std::size_t channels, Workers& workers,
                          const Visit& visit) {
-  constexpr std::size_t kChannelsATask = 512;
+  constexpr std::size_t kChannelsATask = 64;
   const auto threads = static_cast<std::size_t>(workers.threads());
   const std::size_t tasks =
       std::clamp<std::size_t>(channels / kChannelsATask, 1, threads);

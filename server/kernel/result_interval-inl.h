@@ -246,8 +246,13 @@ HWY_INLINE WideFloats LoadFloats(const std::uint16_t* from) {
   if constexpr (kDtype == Dtype::kF16) {
     return WideFloats{_mm512_cvtph_ps(halves)};
   }
-  const __m512i bits = _mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16);
-  return WideFloats{_mm512_castsi512_ps(bits)};
+  // As BF16ToFloat.
+  const __m512i into_upper =
+      _mm512_set_epi16(15, 15, 14, 14, 13, 13, 12, 12, 11, 11, 10, 10, 9, 9, 8,
+                       8, 7, 7, 6, 6, 5, 5, 4, 4, 3, 3, 2, 2, 1, 1, 0, 0);
+  const __m512i floats = _mm512_maskz_permutexvar_epi16(
+      0xaaaaaaaa, into_upper, _mm512_castsi256_si512(halves));
+  return WideFloats{_mm512_castsi512_ps(floats)};
 }
 
 // Of the results of a vector of elements.

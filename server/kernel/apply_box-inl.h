@@ -112,13 +112,9 @@ class BoxApplier {
   HWY_INLINE void ApplySegments(const Box& box) {
     using A = Loop<kFormula, kDtype, false, kMayBeNan>;
     if constexpr (kHasIntervals<A>) {
-      has_set_intervals_ = has_intervals_ && box.inner >= kIntervalSegment;
-      if (has_set_intervals_) {
-        using OfEach = Loop<kFormula, kDtype, true, kMayBeNan>;
-        intervals_.Set<OfEach>(
-            OfChannel(box.first_channel()),
-            static_cast<std::size_t>(box.end_channel() - box.first_channel()));
-      }
+      SetIntervals<A>(has_intervals_ && box.inner >= kIntervalSegment,
+                      OfChannel(box.first_channel()),
+                      box.end_channel() - box.first_channel());
     }
     if (box.inner >= kStreamedSegment && CanStreamDirectly()) {
       return StreamSegments<A>(box);
@@ -253,9 +249,8 @@ class BoxApplier {
     // Long rows have many whole lines.
     const bool directly = box.columns >= kStreamedRow && CanStreamDirectly();
     if constexpr (kHasIntervals<A>) {
-      has_set_intervals_ =
-          directly || (has_intervals_ && box.rows >= kIntervalRows);
-      if (has_set_intervals_) intervals_.Set<A>(c, columns);
+      SetIntervals<A>(directly || (has_intervals_ && box.rows >= kIntervalRows),
+                      c, box.columns);
     }
     std::int64_t row = 0;
     if (MayTile(box, directly)) {
@@ -335,6 +330,14 @@ class BoxApplier {
         box.row_stride * static_cast<std::int64_t>(sizeof(Bits));
     return directly ? stride % std::int64_t{kLineBytes} == 0
                     : !options_.streams;
+  }
+
+  // Of so many columns or channels, if it pays.
+  template <class A>
+  HWY_INLINE void SetIntervals(bool pays, const CoefficientsAt& c,
+                               std::int64_t count) {
+    has_set_intervals_ = pays;
+    if (pays) intervals_.Set<A>(c, static_cast<std::size_t>(count));
   }
 
   // What is set of one of a box's channels, or nothing.

@@ -23,7 +23,7 @@ constexpr int kWarmUpCalls = 10;
 
 void WarmUp(const std::function<void()>& call) {
   const auto start = Clock::now();
-  auto elapsed = start - start;
+  Clock::duration elapsed{};
   for (int calls = 0;
        elapsed < kWarmUp || (calls < kWarmUpCalls && elapsed < kLongestWarmUp);
        ++calls) {

@@ -45,6 +45,8 @@ inline constexpr std::int64_t kStreamedSegment = 512;
 inline constexpr std::int64_t kStreamedRow = 128;
 // Rows that share what is loaded of their columns' coefficients.
 inline constexpr std::int64_t kAppliedRows = 4;
+// Rows that come from memory are fetched so many elements before their use.
+inline constexpr std::int64_t kLeastAhead = 2048;
 // From so many columns in a segment, or rows, on it pays to have coefficients
 // as floats.
 inline constexpr std::int64_t kIntervalSegment = 64;
@@ -294,12 +296,7 @@ class BoxApplier {
                             const CoefficientsAt& c, bool directly) {
     const std::int64_t at = box.offset + row * box.row_stride;
     const IntervalsAt numbers = intervals_.From(0);
-    // Where columns share a channel, what follows lies along the row: all rows
-    // of a strip come before the next one.
-    const std::int64_t ahead =
-        options_.ahead > 0 && box.HasChannelAColumn()
-            ? std::max(options_.ahead, 2 * kRows * box.row_stride)
-            : options_.ahead;
+    const std::int64_t ahead = Ahead<kRows>(box);
     if (directly) {
       return StreamRows<A, kRows>(at, c, numbers, box.columns, box.row_stride,
                                   ahead);
@@ -310,6 +307,17 @@ class BoxApplier {
     }
     KeepRows<A, true, kRows>(at, c, numbers, box.columns, box.row_stride,
                              ahead);
+  }
+
+  // How far ahead of kRows rows of a box is fetched. Where columns share a
+  // channel, what follows lies along the row: all rows of a strip come before
+  // the next one.
+  template <std::int64_t kRows>
+  std::int64_t Ahead(const Box& box) const {
+    if (options_.ahead == 0 || !box.HasChannelAColumn()) return options_.ahead;
+    const std::int64_t rows = std::max(
+        2 * kRows, (kLeastAhead + box.row_stride - 1) / box.row_stride);
+    return std::max(options_.ahead, rows * box.row_stride);
   }
 
   // Columns of rows from `at` on, whose results stay in the caches.
@@ -324,12 +332,18 @@ class BoxApplier {
                                          stride, ahead, apart_, out_ + at);
   }
 
-  // Rows of a tile that are streamed must all begin alike within a line.
+  // Rows of a tile that are streamed must all begin alike within a line, and a
+  // step must fill it: rows written by half lines in turn take up to twice as
+  // long as one row after the other where they are 2 KiB or more apart.
   bool MayTile(const Box& box, bool directly) const {
+    if (!directly) return !options_.streams;
     const std::int64_t stride =
         box.row_stride * static_cast<std::int64_t>(sizeof(Bits));
-    return directly ? stride % std::int64_t{kLineBytes} == 0
-                    : !options_.streams;
+    return stride % std::int64_t{kLineBytes} == 0 && StepFillsLine();
+  }
+
+  static bool StepFillsLine() {
+    return sizeof(Bits) == 2 || 2 * LaneCount() * sizeof(Bits) >= kLineBytes;
   }
 
   // Of so many columns or channels, if it pays.

@@ -255,7 +255,7 @@ class BoxApplier {
                       c, box.columns);
     }
     std::int64_t row = 0;
-    if (MayTile(box, directly)) {
+    if (MayTile(box, directly) && !HasManyStreams(box)) {
       for (; row + kAppliedRows <= box.rows; row += kAppliedRows) {
         ApplyTile<A, kAppliedRows>(box, row, c, directly);
       }
@@ -340,6 +340,14 @@ class BoxApplier {
     const std::int64_t stride =
         box.row_stride * static_cast<std::int64_t>(sizeof(Bits));
     return stride % std::int64_t{kLineBytes} == 0 && StepFillsLine();
+  }
+
+  // Whether four rows at a time are more streams of lines than the machine
+  // follows well: those of dx are, where vectors have no more than four lanes,
+  // unless rows are so long that the next one's columns are far.
+  static bool HasManyStreams(const Box& box) {
+    return kFormula == Formula::kBackward && LaneCount() <= 4 &&
+           box.row_stride <= kLeastAhead;
   }
 
   static bool StepFillsLine() {

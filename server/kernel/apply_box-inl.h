@@ -42,6 +42,7 @@ inline constexpr std::int64_t kSharedSegmentColumns = 64;
 // their way past the caches. (Segments begin anywhere within a line, most rows
 // where one begins.)
 inline constexpr std::int64_t kStreamedSegment = 512;
+inline constexpr std::int64_t kStreamedRagged = 2048;
 inline constexpr std::int64_t kStreamedRow = 128;
 // Rows that share what is loaded of their columns' coefficients.
 inline constexpr std::int64_t kAppliedRows = 4;
@@ -50,7 +51,7 @@ inline constexpr std::int64_t kLeastAhead = 2048;
 // From so many columns in a segment, or rows, on it pays to have coefficients
 // as floats.
 inline constexpr std::int64_t kIntervalSegment = 64;
-inline constexpr std::int64_t kIntervalRows = 8;
+inline constexpr std::int64_t kIntervalRows = kMaxLanes > 4 ? 8 : 64;
 
 // Copies bytes past the caches. Both have the same offset within a line.
 HWY_INLINE void StreamBytes(const std::byte* from, std::size_t size,
@@ -118,7 +119,7 @@ class BoxApplier {
                       OfChannel(box.first_channel()),
                       box.end_channel() - box.first_channel());
     }
-    if (box.inner >= kStreamedSegment && CanStreamDirectly()) {
+    if (CanStreamDirectly() && HasLongSegments(box)) {
       return StreamSegments<A>(box);
     }
     if (!options_.streams && box.rows >= kAppliedRows) {
@@ -207,6 +208,17 @@ class BoxApplier {
   bool CanStreamDirectly() const {
     return options_.streams && (sizeof(Bits) >= 4 || has_intervals_) &&
            reinterpret_cast<std::uintptr_t>(out_) % sizeof(Bits) == 0;
+  }
+
+  // Whether each segment's first and last line, which are not written at once
+  // unless they are whole, are few of its lines. They cost more where a line
+  // takes several steps.
+  static bool HasLongSegments(const Box& box) {
+    const std::int64_t bytes =
+        box.inner * static_cast<std::int64_t>(sizeof(Bits));
+    const bool are_whole = bytes % std::int64_t{kLineBytes} == 0;
+    return box.inner >=
+           (are_whole || StepFillsLine() ? kStreamedSegment : kStreamedRagged);
   }
 
   template <class A>
@@ -351,7 +363,9 @@ class BoxApplier {
   }
 
   static bool StepFillsLine() {
-    return sizeof(Bits) == 2 || 2 * LaneCount() * sizeof(Bits) >= kLineBytes;
+    const std::size_t step =
+        sizeof(Bits) == 2 ? kIntervalBlock : 2 * LaneCount();
+    return step * sizeof(Bits) >= kLineBytes;
   }
 
   // Of so many columns or channels, if it pays.

@@ -1,5 +1,5 @@
-// The apply passes of 16-bit tensors by intervals (result_interval-inl.h), a
-// block of 32 elements at a time.
+// The apply passes of 16-bit tensors by intervals (result_interval-inl.h), two
+// vectors of floats at a time.
 #if defined(BATCHNORMD_SERVER_KERNEL_INTERVAL_APPLY_INL_H_) == \
     defined(HWY_TARGET_TOGGLE)
 #ifdef BATCHNORMD_SERVER_KERNEL_INTERVAL_APPLY_INL_H_
@@ -27,28 +27,40 @@ inline constexpr bool kHasIntervals =
 
 #if BN_HAS_INTERVALS
 
+// A block's results, or one end of each.
+using Halves = hn::Vec<hn::ScalableTag<std::uint16_t>>;
+
+#if HWY_TARGET <= HWY_AVX3
+
 // A block of floats rounded to 16 bits, nearest even. Those of bfloat16 that
 // are subnormal become zeros.
 template <Dtype kDtype>
-HWY_INLINE __m512i RoundFloats(WideFloats first, WideFloats second) {
+HWY_INLINE Halves RoundFloats(WideFloats first, WideFloats second) {
   if constexpr (kDtype == Dtype::kF16) {
     constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
     const __m256i a = _mm512_cvtps_ph(first.raw, kNearest);
     const __m256i b = _mm512_cvtps_ph(second.raw, kNearest);
-    return _mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1);
+    return Halves{_mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1)};
   }
   __m512i rounded;
   asm("vcvtne2ps2bf16 %2, %1, %0"
       : "=v"(rounded)
       : "v"(second.raw), "v"(first.raw));
-  return rounded;
+  return Halves{rounded};
+}
+
+// Not 0 where the two are not the same.
+using Difference = __mmask32;
+HWY_INLINE Difference WhereNotEqual(Halves a, Halves b) {
+  return _mm512_cmpneq_epi16_mask(a.raw, b.raw);
 }
 
 // Which of a block's results are NaN, of any pattern.
 template <Dtype kDtype>
-HWY_INLINE __mmask32 WhereNan(__m512i rounded) {
+HWY_INLINE Difference WhereNan(Halves rounded) {
   constexpr int kInfinity = kDtype == Dtype::kF16 ? 0x7c00 : 0x7f80;
-  const __m512i doubled = _mm512_add_epi16(rounded, rounded);  // without sign
+  const __m512i doubled =
+      _mm512_add_epi16(rounded.raw, rounded.raw);  // without sign
   return _mm512_cmpgt_epu16_mask(
       doubled, _mm512_set1_epi16(static_cast<std::int16_t>(2 * kInfinity)));
 }
@@ -63,12 +75,62 @@ bool CanRoundFloats() {
   return kDtype == Dtype::kF16;
 }
 
+#else
+
+// A block of floats rounded to 16 bits, to nearest. Of bfloat16, halves go away
+// from 0, and NaN stays one: its lower bits are those of an element, 0. (A
+// result that is half-way lies between its ends, which then differ.)
+template <Dtype kDtype>
+HWY_INLINE Halves RoundFloats(WideFloats first, WideFloats second) {
+  if constexpr (kDtype == Dtype::kF16) {
+    const __m128i a = _mm256_cvtps_ph(first.raw, _MM_FROUND_TO_NEAREST_INT);
+    const __m128i b = _mm256_cvtps_ph(second.raw, _MM_FROUND_TO_NEAREST_INT);
+    return Halves{_mm256_set_m128i(b, a)};
+  }
+  const hn::ScalableTag<std::uint32_t> d;
+  const auto half = hn::Set(d, 0x8000);
+  const auto a = hn::ShiftRight<16>(hn::Add(hn::BitCast(d, first), half));
+  const auto b = hn::ShiftRight<16>(hn::Add(hn::BitCast(d, second), half));
+  // Packs each 128 bits by themselves.
+  constexpr int kInOrder = 0xd8;
+  return Halves{
+      _mm256_permute4x64_epi64(_mm256_packus_epi32(a.raw, b.raw), kInOrder)};
+}
+
+// Not 0 where the two are not the same.
+using Difference = std::uint32_t;
+HWY_INLINE Difference WhereNotEqual(Halves a, Halves b) {
+  return ~static_cast<Difference>(
+      _mm256_movemask_epi8(_mm256_cmpeq_epi16(a.raw, b.raw)));
+}
+
+// Which of a block's results are NaN, of any pattern.
+template <Dtype kDtype>
+HWY_INLINE Difference WhereNan(Halves rounded) {
+  constexpr int kInfinity = kDtype == Dtype::kF16 ? 0x7c00 : 0x7f80;
+  const __m256i magnitude =
+      _mm256_and_si256(rounded.raw, _mm256_set1_epi16(0x7fff));
+  return static_cast<Difference>(_mm256_movemask_epi8(
+      _mm256_cmpgt_epi16(magnitude, _mm256_set1_epi16(kInfinity))));
+}
+
+template <Dtype kDtype>
+bool CanRoundFloats() {
+  return sizeof(BitsOf<kDtype>) == 2;
+}
+
+#endif
+
 // Columns `at` and on of a row, by doubles.
 template <class A>
-HWY_NOINLINE void ApplyDoubtful(const std::uint16_t* x, const std::uint16_t* dy,
-                                const CoefficientsAt& c, std::size_t at,
-                                std::uint16_t* out) {
-  ApplyPairs<A, false, false, 1>(x, dy, c, at, at + kIntervalBlock, 0, 0, out);
+HWY_NOINLINE Halves DoubtfulBlock(const std::uint16_t* x,
+                                  const std::uint16_t* dy,
+                                  const CoefficientsAt& c, std::size_t at) {
+  HWY_ALIGN std::uint16_t results[kIntervalBlock];
+  for (std::size_t i = 0; i < kIntervalBlock; i += LaneCount()) {
+    ApplyVector<A>(x + at + i, dy + at + i, c, at + i, results + i);
+  }
+  return hn::Load(hn::ScalableTag<std::uint16_t>(), results);
 }
 
 // Columns `at` and on of kRows rows, which have these numbers. Stored at the
@@ -79,8 +141,8 @@ HWY_INLINE void ApplyIntervalBlock(
     const IntervalVectors<A>& first, const IntervalVectors<A>& second,
     const CoefficientsAt& c, std::size_t at, std::int64_t stride,
     std::int64_t ahead, const FetchOrder<kRows>& order, std::uint16_t* out) {
-  __m512i results[kRows];
-  __mmask32 doubtful[kRows];
+  Halves results[kRows];
+  Difference doubtful[kRows];
   for (std::size_t row = 0; row < kRows; ++row) {
     const auto* const x_row = x + at + static_cast<std::int64_t>(row) * stride;
     const auto* const dy_row =
@@ -93,19 +155,21 @@ HWY_INLINE void ApplyIntervalBlock(
     const Ends ends1 =
         EndsOf<A>(x_row + kFloatLanes, dy_row + kFloatLanes, second);
     results[row] = RoundFloats<A::kDtype>(ends0.lo, ends1.lo);
-    doubtful[row] = _mm512_cmpneq_epi16_mask(
-        results[row], RoundFloats<A::kDtype>(ends0.hi, ends1.hi));
+    doubtful[row] =
+        WhereNotEqual(results[row], RoundFloats<A::kDtype>(ends0.hi, ends1.hi));
     if constexpr (A::kMayBeNan) {
       doubtful[row] |= WhereNan<A::kDtype>(results[row]);
     }
   }
+  const hn::ScalableTag<std::uint16_t> halves;
   for (std::size_t row = 0; row < kRows; ++row) {
     if (HWY_UNLIKELY(doubtful[row] != 0)) {
-      ApplyDoubtful<A>(x, dy, c, at, out);
-    } else if constexpr (kStreams) {
-      _mm512_stream_si512(reinterpret_cast<__m512i*>(out + at), results[row]);
+      results[row] = DoubtfulBlock<A>(x, dy, c, at);
+    }
+    if constexpr (kStreams) {
+      hn::Stream(results[row], halves, out + at);
     } else {
-      _mm512_storeu_si512(out + at, results[row]);
+      hn::StoreU(results[row], halves, out + at);
     }
     x += stride;
     dy += stride;
@@ -149,6 +213,7 @@ bool CanRoundFloats() {
   return false;
 }
 
+inline constexpr std::size_t kIntervalBlock = 1;
 struct IntervalsAt {};
 
 struct IntervalNumbers {

@@ -19,11 +19,13 @@
 //       2u |shift| + |shift~|
 // D's own roundings and those of w are thousands of times less: 1 in 100 more
 // is for them, and for shift, whose terms may cancel, 2^-50 of these. The ends
-// are rounded outwards. Where floats are subnormal they err by up to 2^-149
-// instead; a least w of 2^-100 is far above that, and above what conversions
-// take for 0. So 0 itself, whose sign would be in question, is never certain.
-// What is kept is w * 2^23: that is more than any product above, and so it
-// overflows before one of them does, and nothing is certain.
+// are rounded outwards, where AVX-512 is; AVX2 rounds them to nearest, which
+// may bring them nearer by u times themselves, and has a u more for each of
+// |gain d|, |gain_k d|, |gain e| and |shift|. Where floats are subnormal they
+// err by up to 2^-149 instead; a least w of 2^-100 is far above that, and above
+// what conversions take for 0. So 0 itself, whose sign would be in question, is
+// never certain. What is kept is w * 2^23: that is more than any product above,
+// and so it overflows before one of them does, and nothing is certain.
 #if defined(BATCHNORMD_SERVER_KERNEL_RESULT_INTERVAL_INL_H_) == \
     defined(HWY_TARGET_TOGGLE)
 #ifdef BATCHNORMD_SERVER_KERNEL_RESULT_INTERVAL_INL_H_
@@ -42,9 +44,9 @@
 #include "server/kernel/apply_segment-inl.h"
 #include "server/kernel/lanes-inl.h"
 
-// The conversions that make this worth while are those of AVX-512.
+// It needs vectors of eight floats and more, and FMA.
 #undef BN_HAS_INTERVALS
-#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3  // or better
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2  // or better
 #define BN_HAS_INTERVALS 1
 #else
 #define BN_HAS_INTERVALS 0
@@ -58,12 +60,19 @@ namespace batchnorm::kernel::HWY_NAMESPACE {
 using WideFloatTag = hn::ScalableTag<float>;
 using WideFloats = hn::Vec<WideFloatTag>;
 
-inline constexpr std::size_t kFloatLanes = 16;
+inline constexpr std::size_t kFloatLanes = hn::MaxLanes(WideFloatTag());
 // Elements whose results are compared together.
 inline constexpr std::size_t kIntervalBlock = 2 * kFloatLanes;
 
 // What w is kept in.
 inline constexpr double kUnitOfW = 0x1p-23;
+
+// How many u of each term an end may lose.
+#if HWY_TARGET <= HWY_AVX3
+inline constexpr double kLostAtEnds = 0;
+#else
+inline constexpr double kLostAtEnds = 1;
+#endif
 
 // What a loop reads of each column, as floats.
 struct IntervalsAt {
@@ -163,7 +172,8 @@ class IntervalNumbers {
   static HWY_INLINE DoubleVector Error(double units, DoubleVector v) {
     const DoubleTag d;
     const auto lost = hn::Sub(v, AsFloats(v));
-    return hn::MulAdd(hn::Set(d, 1.01 * units * 0x1p-24 / kUnitOfW), hn::Abs(v),
+    const double all = 1.01 * (units + kLostAtEnds) * 0x1p-24 / kUnitOfW;
+    return hn::MulAdd(hn::Set(d, all), hn::Abs(v),
                       hn::Mul(hn::Set(d, 1 / kUnitOfW), hn::Abs(lost)));
   }
 
@@ -230,6 +240,8 @@ struct Ends {
   WideFloats hi;
 };
 
+#if HWY_TARGET <= HWY_AVX3
+
 // v - w and v + w, rounded outwards; w in its units.
 HWY_INLINE Ends EndsAround(WideFloats v, WideFloats w) {
   constexpr int kDown = _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC;
@@ -254,6 +266,31 @@ HWY_INLINE WideFloats LoadFloats(const std::uint16_t* from) {
       0xaaaaaaaa, into_upper, _mm512_castsi256_si512(halves));
   return WideFloats{_mm512_castsi512_ps(floats)};
 }
+
+#else
+
+// v - w and v + w, rounded to nearest; w in its units.
+HWY_INLINE Ends EndsAround(WideFloats v, WideFloats w) {
+  const auto unit = hn::Set(WideFloatTag(), static_cast<float>(kUnitOfW));
+  return {hn::NegMulAdd(w, unit, v), hn::MulAdd(w, unit, v)};
+}
+
+template <Dtype kDtype>
+HWY_INLINE WideFloats LoadFloats(const std::uint16_t* from) {
+  const WideFloatTag d;
+  if constexpr (kDtype == Dtype::kF16) {
+    const hn::Rebind<hwy::float16_t, WideFloatTag> dh;
+    const hn::Rebind<std::uint16_t, WideFloatTag> bits;
+    return hn::PromoteTo(d, hn::BitCast(dh, hn::LoadU(bits, from)));
+  }
+  const hn::Rebind<std::uint16_t, WideFloatTag> bits;
+  const hn::Rebind<std::uint32_t, WideFloatTag> wide;
+  const auto upper =
+      hn::ShiftLeft<16>(hn::PromoteTo(wide, hn::LoadU(bits, from)));
+  return hn::BitCast(d, upper);
+}
+
+#endif
 
 // Of the results of a vector of elements.
 template <class A>

@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <fmt/format.h>
 
+#include <filesystem>
 #include <memory>
 #include <stdexcept>
 
@@ -10,11 +11,13 @@ namespace batchnorm::benchmark {
 namespace {
 
 void* Load(const std::string& file) {
-  void* const library = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
+  // A name without a folder would be looked for where libraries are installed.
+  const std::string path = std::filesystem::absolute(file);
+  void* const library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) {
     throw std::runtime_error(fmt::format(
         "{} is not a build of the kernel: {}\nhint: cmake --preset comparable "
-        "&& cmake --build build/comparable --target kernel_build",
+        "&& cmake --build --preset comparable",
         file, dlerror()));
   }
   return library;

@@ -42,14 +42,15 @@ inline constexpr std::int64_t kSharedSegmentColumns = 64;
 // their way past the caches. (Segments begin anywhere within a line, most rows
 // where one begins.)
 inline constexpr std::int64_t kStreamedSegment = 512;
-inline constexpr std::int64_t kStreamedRagged = 2048;
 inline constexpr std::int64_t kStreamedRow = 128;
+// The same of segments without whole lines, where a line takes several steps.
+inline constexpr std::int64_t kStreamedRagged = 2048;
 // Rows that share what is loaded of their columns' coefficients.
 inline constexpr std::int64_t kAppliedRows = 4;
 // Rows that come from memory are fetched so many elements before their use.
 inline constexpr std::int64_t kLeastAhead = 2048;
 // From so many columns in a segment, or rows, on it pays to have coefficients
-// as floats.
+// as floats: on more rows where vectors hold few of them.
 inline constexpr std::int64_t kIntervalSegment = 64;
 inline constexpr std::int64_t kIntervalRows = kMaxLanes > 4 ? 8 : 64;
 
@@ -362,6 +363,7 @@ class BoxApplier {
            box.row_stride <= kLeastAhead;
   }
 
+  // Whether the results of a step of the columns of a row are whole lines.
   static bool StepFillsLine() {
     const std::size_t step =
         sizeof(Bits) == 2 ? kIntervalBlock : 2 * LaneCount();

@@ -4,13 +4,13 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <exception>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <vector>
 
 #include "tests/benchmarks/contestants.h"
+#include "tests/benchmarks/exit_code.h"
 #include "tests/benchmarks/machine.h"
 #include "tests/benchmarks/onednn_peer.h"
 #include "tests/benchmarks/options.h"
@@ -146,14 +146,5 @@ int main(int argc, char** argv) {
   using namespace batchnorm::benchmark;
   Options options;
   if (const auto code = ParseOptions(argc, argv, options)) return *code;
-  try {
-    Print(MeasureAll(options), options.is_json);
-  } catch (const std::invalid_argument& error) {
-    fmt::print(stderr, "error: {}\n", error.what());
-    return 2;
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "error: {}\n", error.what());
-    return 1;
-  }
-  return 0;
+  return ExitCodeOf([&] { Print(MeasureAll(options), options.is_json); });
 }

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <exception>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -12,6 +11,7 @@
 #include "tests/benchmarks/buffers.h"
 #include "tests/benchmarks/builds/build.h"
 #include "tests/benchmarks/builds/compare_options.h"
+#include "tests/benchmarks/exit_code.h"
 #include "tests/benchmarks/problem_choice.h"
 
 namespace batchnorm::benchmark {
@@ -104,13 +104,13 @@ void Run(const CompareOptions& options) {
   CompareAll(options, [&](const Comparison& comparison) {
     ratios.push_back(comparison.ratio);
     comparisons.push_back(AsJson(comparison));
-    fmt::print(options.is_json ? stderr : stdout, "{:32} {:5} {:3} {:6.3f}\n",
-               comparison.problem, comparison.kind, comparison.threads,
-               comparison.ratio);
+    fmt::print(options.problems.is_json ? stderr : stdout,
+               "{:32} {:5} {:3} {:6.3f}\n", comparison.problem, comparison.kind,
+               comparison.threads, comparison.ratio);
     std::fflush(stdout);
   });
   const double mean = GeometricMean(ratios);
-  if (options.is_json) {
+  if (options.problems.is_json) {
     fmt::print("{}\n", nlohmann::json{{"comparisons", comparisons},
                                       {"geometric_mean", mean}}
                            .dump());
@@ -126,14 +126,5 @@ int main(int argc, char** argv) {
   using namespace batchnorm::benchmark;
   CompareOptions options;
   if (const auto code = ParseCompareOptions(argc, argv, options)) return *code;
-  try {
-    Run(options);
-  } catch (const std::invalid_argument& error) {
-    fmt::print(stderr, "error: {}\n", error.what());
-    return 2;
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "error: {}\n", error.what());
-    return 1;
-  }
-  return 0;
+  return ExitCodeOf([&] { Run(options); });
 }

@@ -52,7 +52,7 @@ std::optional<int> ParseCompareOptions(int argc, char** argv,
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }
-  options.is_json = format == "json";
+  options.problems.is_json = format == "json";
   return std::nullopt;
 }
 

@@ -14,8 +14,7 @@ struct CompareOptions {
   std::string before;  // files: two builds of the kernel
   std::string after;
   std::vector<std::string> kinds = {"f32"};
-  bool is_json = false;
-  Options problems;  // which, with how many threads and rounds
+  Options problems;  // which, threads, rounds, format
 };
 
 // As ParseOptions.

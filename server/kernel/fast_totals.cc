@@ -192,41 +192,61 @@ void MergeOn(std::span<const ChannelTotals> parts,
 
 #else
 
-// A low half and its high one in neighbouring lanes.
-using Pairs = hn::CappedTag<std::uint64_t, kMaxLanes>;
-
 constexpr std::size_t kIntegerHalves = 6;  // of three integers
 static_assert(sizeof(ChannelIntegers) ==
               kIntegerHalves * sizeof(std::uint64_t));
 
-// Whether all sums are within 2^120.
-HWY_INLINE bool AddPairs(const std::uint64_t* part, std::uint64_t* total,
-                         std::size_t size) {
-  const Pairs d;
+// A low half and its high one in neighbouring lanes. Whether all sums are
+// within 2^120.
+template <class D, class V = hn::Vec<D> >
+HWY_INLINE hn::Mask<D> AddPairs(D d, V more, V total, V& sum) {
   const auto zero = hn::Zero(d);
-  const auto there = hn::FirstN(d, size);
-  const auto more = hn::MaskedLoad(there, d, part);
-  const auto sum = hn::Add(hn::MaskedLoad(there, d, total), more);
+  const auto halves = hn::Add(total, more);
   // -1 where a half went round: what is to be taken from the one above it.
-  const auto carry = hn::VecFromMask(d, hn::Lt(sum, more));
-  const auto carried = hn::Sub(sum, hn::OddEven(hn::DupEven(carry), zero));
-  hn::BlendedStore(carried, there, d, total);
+  const auto carry = hn::VecFromMask(d, hn::Lt(halves, more));
+  sum = hn::Sub(halves, hn::OddEven(hn::DupEven(carry), zero));
   const auto bound = hn::Set(d, std::uint64_t{1} << (120 - 64));
-  const auto moved = hn::OddEven(hn::Add(carried, bound), zero);
-  return hn::AllTrue(d, hn::Lt(moved, hn::Add(bound, bound)));
+  const auto moved = hn::OddEven(hn::Add(sum, bound), zero);
+  return hn::Lt(moved, hn::Add(bound, bound));
 }
 
+// Of a vector of halves.
+template <class D>
+HWY_INLINE bool AddVector(D d, const std::uint64_t* part,
+                          std::uint64_t* total) {
+  auto sum = hn::Zero(d);
+  const auto are_small =
+      AddPairs(d, hn::LoadU(d, part), hn::LoadU(d, total), sum);
+  hn::StoreU(sum, d, total);
+  return hn::AllTrue(d, are_small);
+}
+
+// Of all of them, in a vector that has room for more.
+template <class D>
+HWY_INLINE bool AddMasked(D d, const std::uint64_t* part,
+                          std::uint64_t* total) {
+  const auto there = hn::FirstN(d, kIntegerHalves);
+  auto sum = hn::Zero(d);
+  const auto are_small = AddPairs(d, hn::MaskedLoad(there, d, part),
+                                  hn::MaskedLoad(there, d, total), sum);
+  hn::BlendedStore(sum, there, d, total);
+  return hn::AllTrue(d, are_small);
+}
+
+// Stores under a mask are slow where vectors have four lanes.
 HWY_INLINE bool AddIntegers(const ChannelIntegers& part,
                             ChannelIntegers& total) {
   const auto* const more = reinterpret_cast<const std::uint64_t*>(&part);
   auto* const halves = reinterpret_cast<std::uint64_t*>(&total);
-  const std::size_t lanes = hn::Lanes(Pairs());
-  bool all_small = true;
-  for (std::size_t i = 0; i < kIntegerHalves; i += lanes) {
-    all_small &=
-        AddPairs(more + i, halves + i, std::min(lanes, kIntegerHalves - i));
-  }
-  return all_small;
+  const hn::CappedTag<std::uint64_t, kMaxLanes> d;
+  const hn::CappedTag<std::uint64_t, 4> fours;
+  const hn::CappedTag<std::uint64_t, 2> twos;
+  if (hn::Lanes(d) >= kIntegerHalves) return AddMasked(d, more, halves);
+  bool are_small = hn::Lanes(fours) == 4
+                       ? AddVector(fours, more, halves)
+                       : AddVector(twos, more, halves) &
+                             AddVector(twos, more + 2, halves + 2);
+  return are_small & AddVector(twos, more + 4, halves + 4);
 }
 
 void MergeOn(std::span<const ChannelTotals> parts,

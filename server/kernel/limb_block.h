@@ -1,7 +1,8 @@
 // Limbs of neighbouring channels as integers of one unit, where they are of
 // like magnitudes: what a rank of a group sends of an ordinary batch. Rows are
-// read as they lie, twice: for what they have in common, and once that is known
-// to do, as integers without a further test. Exact. Thread-compatible.
+// read as they lie: once where a unit is tried that did for other channels,
+// else twice, for what they have in common and then as integers without a
+// further test. Exact. Thread-compatible.
 #ifndef BATCHNORMD_SERVER_KERNEL_LIMB_BLOCK_H_
 #define BATCHNORMD_SERVER_KERNEL_LIMB_BLOCK_H_
 
@@ -18,15 +19,37 @@
 
 namespace batchnorm::kernel {
 
+// Where they lie. REQUIRES: begin < end <= channels, size() <= kHalvesChannels.
+struct LimbPlace {
+  const LimbsView& rows;
+  std::size_t channels;
+  std::size_t begin;
+  std::size_t end;
+
+  const std::byte* row(std::size_t i) const {
+    return rows.address(i * channels + begin);
+  }
+  std::size_t size() const { return end - begin; }
+};
+
+// Each channel's limbs together, in units of 2^unit, if they are small integers
+// of that; else false, and anything in `integers`, which are zeros.
+inline bool ReadQuickly(const LimbPlace& place, int unit, Halves& integers) {
+  static_assert(kQuickBits + kLimbsBits <= kLimbsRoom);
+  for (std::size_t i = 0; i < place.rows.size(); ++i) {
+    const int row_unit = unit - place.rows.scale(i);
+    if (std::abs(row_unit) > kMaxQuickUnit) return false;
+    if (!AddLimbsQuickly(place.row(i), place.size(), row_unit, integers)) {
+      return false;
+    }
+  }
+  return true;
+}
+
 class LimbBlock {
  public:
-  static constexpr std::size_t kMaxChannels = kHalvesChannels;
-
-  // REQUIRES: begin < end <= channels, end - begin <= kMaxChannels.
-  LimbBlock(const LimbsView& rows, std::size_t channels, std::size_t begin,
-            std::size_t end)
-      : rows_(rows), channels_(channels), begin_(begin), end_(end) {
-    for (std::size_t i = 0; i < rows.size(); ++i) FindRange(i);
+  explicit LimbBlock(const LimbPlace& place) : place_(place) {
+    for (std::size_t i = 0; i < place.rows.size(); ++i) FindRange(i);
   }
 
   // The greatest e of which all limbs are multiples of 2^e; `otherwise` if all
@@ -40,20 +63,19 @@ class LimbBlock {
   bool Fits(int unit) const {
     if (!is_finite_ || unit > lowest_) return false;
     if (highest_ + kLimbsBits - unit > kLimbsRoom) return false;
-    for (std::size_t i = 0; i < rows_.size(); ++i) {
-      if (std::abs(rows_.scale(i) - unit) > kMaxShift) return false;
+    for (std::size_t i = 0; i < place_.rows.size(); ++i) {
+      if (std::abs(place_.rows.scale(i) - unit) > kMaxShift) return false;
     }
     return true;
   }
 
-  // Each channel's limbs together, in units of 2^unit. REQUIRES: Fits(unit).
-  Halves Integers(int unit) const {
-    Halves integers;
-    for (std::size_t i = 0; i < rows_.size(); ++i) {
-      AddLimbs(rows_.address(i * channels_ + begin_), end_ - begin_,
-               PowerOfTwoDouble(rows_.scale(i) - unit), integers);
+  // Each channel's limbs together, in units of 2^unit; `integers` are zeros.
+  // REQUIRES: Fits(unit).
+  void Read(int unit, Halves& integers) const {
+    for (std::size_t i = 0; i < place_.rows.size(); ++i) {
+      AddLimbs(place_.row(i), place_.size(),
+               PowerOfTwoDouble(place_.rows.scale(i) - unit), integers);
     }
-    return integers;
   }
 
  private:
@@ -64,8 +86,8 @@ class LimbBlock {
   static constexpr int kMaxShift = 1000;  // of a power of two that is a double
 
   void FindRange(std::size_t i) {
-    const LimbRange range =
-        RangeOfLimbs(rows_.address(i * channels_ + begin_), end_ - begin_);
+    const LimbRange range = RangeOfLimbs(place_.row(i), place_.size());
+    const int scale = place_.rows.scale(i);
     const auto greatest = std::bit_cast<double>(range.greatest);
     if (greatest == 0) return;
     if (!IsFiniteDouble(greatest)) {
@@ -74,16 +96,12 @@ class LimbBlock {
     }
     const DecodedDouble lowest =
         Decode(std::bit_cast<double>(range.lowest_bit));
-    lowest_ = std::min(lowest_, lowest.exponent + rows_.scale(i) +
-                                    std::countr_zero(lowest.magnitude));
-    highest_ =
-        std::max(highest_, Decode(greatest).exponent + 53 + rows_.scale(i));
+    lowest_ = std::min(
+        lowest_, lowest.exponent + scale + std::countr_zero(lowest.magnitude));
+    highest_ = std::max(highest_, Decode(greatest).exponent + 53 + scale);
   }
 
-  const LimbsView& rows_;
-  std::size_t channels_;
-  std::size_t begin_;
-  std::size_t end_;
+  const LimbPlace& place_;
   bool is_finite_ = true;
   int lowest_ = kNone;
   int highest_ = -kNone;

@@ -51,7 +51,7 @@ inline constexpr int kLimbsBits = 7;  // of the number of limbs
 static_assert(kMaxLimbs <= 1 << kLimbsBits);
 // Integers that limbs are taken as are below 2^this, so that many can be
 // merged.
-inline constexpr int kLimbsRoom = 118;
+inline constexpr int kLimbsRoom = 114;
 
 struct SumLimbs {
   std::vector<double> limbs;

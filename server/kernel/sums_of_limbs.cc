@@ -247,29 +247,73 @@ class Columns {
   LimbColumn products_;
 };
 
+// A block of channels at once.
+class Block {
+ public:
+  Block(Taking& taking, std::size_t begin)
+      : begin_(begin),
+        end_(std::min(begin + kHalvesChannels, taking.channels)),
+        sum_{taking.sum, taking.channels, begin_, end_},
+        products_{taking.products, taking.channels, begin_, end_},
+        totals_(std::span(taking.totals).subspan(begin_, end_ - begin_)) {}
+
+  std::size_t begin() const { return begin_; }
+  std::size_t end() const { return end_; }
+
+  // Where are_fine(sum, products) says so of the integers at that scale.
+  template <typename AreFine>
+  bool TakeQuickly(const TotalsScale& scale, const AreFine& are_fine) {
+    Halves sum;
+    Halves products;
+    if (!ReadQuickly(sum_, scale.sum_unit(), sum) ||
+        !ReadQuickly(products_, scale.product_unit(), products) ||
+        !are_fine(sum, products)) {
+      return false;
+    }
+    SetIntegers(scale, sum, products, totals_);
+    return true;
+  }
+
+  // At the scale that find_scale finds for them, if it does.
+  template <typename FindScale, typename AreFine>
+  std::optional<TotalsScale> Take(const FindScale& find_scale,
+                                  const AreFine& are_fine) {
+    const LimbBlock sums(sum_);
+    const LimbBlock all_products(products_);
+    const auto scale = find_scale(sums, all_products);
+    if (!scale.has_value()) return std::nullopt;
+    Halves sum;
+    Halves products;
+    sums.Read(scale->sum_unit(), sum);
+    all_products.Read(scale->product_unit(), products);
+    if (!are_fine(sum, products)) return std::nullopt;
+    SetIntegers(*scale, sum, products, totals_);
+    return scale;
+  }
+
+ private:
+  std::size_t begin_;
+  std::size_t end_;
+  LimbPlace sum_;
+  LimbPlace products_;
+  std::span<ChannelTotals> totals_;
+};
+
 // Takes a block of channels at once where find_scale knows a scale for them and
 // are_fine(sum, products) says so of their integers; else calls
-// take_alone(channel) for each, and returns false when one returns false.
+// take_alone(channel) for each, and returns false when one returns false. A
+// scale that did is tried on the next block: most of a batch have the same.
 template <typename FindScale, typename AreFine, typename TakeAlone>
 bool TakeChannels(Taking& taking, const FindScale& find_scale,
                   const AreFine& are_fine, const TakeAlone& take_alone) {
-  for (std::size_t begin = 0; begin < taking.channels;
-       begin += LimbBlock::kMaxChannels) {
-    const std::size_t end =
-        std::min(begin + LimbBlock::kMaxChannels, taking.channels);
-    const LimbBlock sum(taking.sum, taking.channels, begin, end);
-    const LimbBlock products(taking.products, taking.channels, begin, end);
-    if (const auto scale = find_scale(sum, products); scale.has_value()) {
-      const Halves s = sum.Integers(scale->sum_unit());
-      const Halves p = products.Integers(scale->product_unit());
-      if (are_fine(s, p)) {
-        SetIntegers(*scale, s, p,
-                    std::span(taking.totals).subspan(begin, end - begin));
-        continue;
-      }
-    }
-    for (std::size_t c = begin; c < end; ++c) {
-      if (!take_alone(c)) return false;
+  std::optional<TotalsScale> scale;
+  for (std::size_t c = 0; c < taking.channels; c += kHalvesChannels) {
+    Block block(taking, c);
+    if (scale.has_value() && block.TakeQuickly(*scale, are_fine)) continue;
+    scale = block.Take(find_scale, are_fine);
+    if (scale.has_value()) continue;
+    for (std::size_t alone = block.begin(); alone < block.end(); ++alone) {
+      if (!take_alone(alone)) return false;
     }
   }
   return true;

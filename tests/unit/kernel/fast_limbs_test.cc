@@ -14,6 +14,7 @@
 
 #include "server/kernel/decoded_double.h"
 #include "server/kernel/exact_sum.h"
+#include "server/kernel/sum_limbs.h"
 #include "tests/unit/kernel/forced_target.h"
 
 namespace batchnorm::kernel {
@@ -81,9 +82,25 @@ TEST_P(FastLimbsTest, NoNumberIsGreaterThanAll) {
   }
 }
 
+// Of up to 53 bits, and less than 2^end units.
+Wide SomeInteger(std::mt19937_64& random, int end) {
+  const int width = std::uniform_int_distribution(0, 53)(random);
+  const std::uint64_t magnitude = width == 0 ? 0 : random() >> (64 - width);
+  const int shift = std::uniform_int_distribution(0, end - width)(random);
+  const Wide integer = Wide{static_cast<std::int64_t>(magnitude)} << shift;
+  return random() % 2 == 0 ? integer : -integer;
+}
+
+double Scaled(Wide integer, int unit) {
+  return std::ldexp(static_cast<double>(integer), unit);
+}
+
+Wide IntegerOf(const Halves& halves, std::size_t i) {
+  return (Wide{halves.high[i]} << kLimbLowBits) + halves.low[i];
+}
+
 TEST_P(FastLimbsTest, ProductsAreAddedAsIntegers) {
   std::mt19937_64 random(4);
-  std::uniform_int_distribution<int> bits(0, 53);
   for (std::size_t size = 1; size <= kHalvesChannels; ++size) {
     Halves integers;
     std::vector<Wide> expected(size);
@@ -91,23 +108,71 @@ TEST_P(FastLimbsTest, ProductsAreAddedAsIntegers) {
       const int scale = std::uniform_int_distribution(-60, 60)(random);
       std::vector<double> limbs(size);
       for (std::size_t i = 0; i < size; ++i) {
-        const int width = bits(random);
-        const std::uint64_t magnitude =
-            width == 0 ? 0 : random() >> (64 - width);
-        const int shift = std::uniform_int_distribution(0, 64)(random);
-        const Wide integer = Wide{static_cast<std::int64_t>(magnitude)}
-                             << shift;
-        const bool negative = random() % 2 == 0;
-        expected[i] += negative ? -integer : integer;
-        const double value =
-            std::ldexp(static_cast<double>(magnitude), shift - scale);
-        limbs[i] = negative ? -value : value;
+        const Wide integer = SomeInteger(random, kLimbsRoom - kLimbsBits);
+        expected[i] += integer;
+        limbs[i] = Scaled(integer, -scale);
       }
       AddLimbs(Misplaced(limbs), size, std::ldexp(1.0, scale), integers);
     }
     for (std::size_t i = 0; i < size; ++i) {
-      const Wide high = Wide{integers.high[i]} << kLimbLowBits;
-      ASSERT_TRUE(high + integers.low[i] == expected[i]);
+      ASSERT_TRUE(IntegerOf(integers, i) == expected[i]);
+    }
+  }
+}
+
+TEST_P(FastLimbsTest, SmallIntegersAreAddedWithoutALookAtTheirRange) {
+  std::mt19937_64 random(5);
+  for (const int unit : {-kMaxQuickUnit, -300, 0, 17, kMaxQuickUnit}) {
+    for (std::size_t size = 1; size <= kHalvesChannels; ++size) {
+      Halves integers;
+      std::vector<Wide> expected(size);
+      for (int row = 0; row < 20; ++row) {
+        std::vector<double> limbs(size);
+        for (std::size_t i = 0; i < size; ++i) {
+          Wide integer = SomeInteger(random, kQuickBits);
+          if (random() % 16 == 0) integer = Wide{1} << kQuickBits;
+          if (random() % 16 == 0) integer = -(Wide{1} << kQuickBits);
+          expected[i] += integer;
+          limbs[i] = Scaled(integer, unit);
+        }
+        ASSERT_TRUE(AddLimbsQuickly(Misplaced(limbs), size, unit, integers));
+      }
+      for (std::size_t i = 0; i < size; ++i) {
+        ASSERT_TRUE(IntegerOf(integers, i) == expected[i]);
+      }
+    }
+  }
+}
+
+TEST_P(FastLimbsTest, WhatIsNoSmallIntegerIsNotAddedWithoutALook) {
+  constexpr double kLeast = std::numeric_limits<double>::denorm_min();
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  std::mt19937_64 random(6);
+  for (const int unit : {-kMaxQuickUnit, 0, kMaxQuickUnit}) {
+    const double none[] = {
+        Scaled(1, unit - 1),
+        -Scaled(3, unit - 1),
+        Scaled((Wide{1} << 52) + 1, unit - 1),
+        Scaled(1, unit - 60),
+        kLeast,
+        -kLeast,
+        std::nextafter(Scaled(1, unit + kQuickBits), kInfinity),
+        -Scaled(1, unit + kQuickBits + 1),
+        std::numeric_limits<double>::max(),
+        kInfinity,
+        -kInfinity,
+        std::numeric_limits<double>::quiet_NaN()};
+    for (const double value : none) {
+      for (std::size_t size = 1; size <= 17; ++size) {
+        std::vector<double> limbs(size);
+        for (double& limb : limbs) {
+          limb = Scaled(SomeInteger(random, kQuickBits), unit);
+        }
+        limbs[random() % size] = value;
+        Halves integers;
+        EXPECT_FALSE(AddLimbsQuickly(Misplaced(limbs), size, unit, integers))
+            << value << " in units of 2^" << unit << " among " << size;
+      }
     }
   }
 }

@@ -20,6 +20,7 @@
 #include "tests/benchmarks/pairing.h"
 #include "tests/benchmarks/store/bare_sqlite.h"
 #include "tests/benchmarks/sync/child.h"
+#include "tests/benchmarks/sync/crowd.h"
 #include "tests/benchmarks/sync/echo_server.h"
 #include "tests/benchmarks/sync/sync_contest.h"
 #include "tests/benchmarks/sync/volley.h"
@@ -36,8 +37,10 @@ struct Options {
   bool is_json = false;
   std::string folder;  // of the binaries; the stores are made below it
   std::string python;  // with PyTorch; empty: without gloo
-  std::string only;    // "64x2048": this group and no others
+  std::string only;    // "64x2048": this group and no others; or kCrowd
 };
+
+constexpr char kCrowd[] = "crowd";  // the 1,000 groups
 
 // batchnormd in a process of its own.
 class Server {
@@ -188,74 +191,33 @@ Outcome Compete(const Options& options, GroupSize size, Server& memory,
   return outcome;
 }
 
-// One group's step while many others wait inside barriers, over that alone; and
-// all groups at once over as many echoes.
-struct Crowd {
+struct CrowdOutcome {
   double beside_waiting = 0;
   double all_over_echo = 0;
 };
 
-Crowd MeasureCrowd(const Options& options, Server& server,
-                   const std::string& echo_address) {
+CrowdOutcome MeasureCrowd(const Options& options, Server& server,
+                          const std::string& echo_address) {
   constexpr std::size_t kGroups = 1000;
-  constexpr std::size_t kConnections = 16;
-  const GroupSize size{.ranks = 2, .channels = 64};
-  const GroupMessages messages("crowd", size);
-  GroupSteps alone(server.address(), {.ranks = 2, .channels = 65});
-  Volley volley(server.address(), kConnections);
-  Volley echo(echo_address, kConnections);
-  std::vector<std::string> names;
-  for (std::size_t i = 0; i < kGroups; ++i) {
-    names.push_back(fmt::format("crowd/{}", i));
-    CreateGroup(volley, names.back(), size);
-  }
-  // The forwards of one rank, or of both, of every group.
-  const auto shots_of = [&](std::uint64_t step, std::size_t first,
-                            std::size_t end) {
-    std::vector<Shot> shots;
-    for (std::size_t i = 0; i < kGroups; ++i) {
-      const auto both = messages.Forwards(step, names[i], 0);
-      for (std::size_t rank = first; rank < end; ++rank) {
-        shots.push_back({(2 * i + rank) % kConnections, both[rank].method,
-                         both[rank].request});
-      }
-    }
-    return shots;
-  };
-  std::vector<double> slower;
-  std::vector<double> over_echo;
-  std::uint64_t step = 0;
+  constexpr int kVolleys = 3;  // a round
+  Crowd crowd(server.address(), echo_address, kGroups);
+  std::vector<double> beside_waiting;
+  std::vector<double> all_over_echo;
   const int rounds = options.is_quick ? 3 : 7;
-  const auto step_of_one = [&alone] {
-    std::vector<double> seconds;
-    seconds.reserve(31);
-    for (int i = 0; i < 31; ++i) seconds.push_back(alone.Step());
-    return Median(seconds);
-  };
   for (int round = 0; round < rounds; ++round) {
-    const double quiet = step_of_one();
-    ++step;
-    volley.Begin(shots_of(step, 0, 1));
-    std::this_thread::sleep_for(std::chrono::milliseconds(300));
-    slower.push_back(step_of_one() / quiet);
-    volley.Begin(shots_of(step, 1, 2));
-    volley.Collect();
-    std::vector<Shot> shots = shots_of(++step, 0, 2);
-    std::vector<grpc::ByteBuffer> replies;
-    const double ours = volley.Fire(shots, &replies);
-    for (Shot& shot : shots) {
-      shot.method = fmt::format("/echo/{}", replies[0].Length());
+    beside_waiting.push_back(crowd.BesideWaiting());
+    for (int i = 0; i < kVolleys; ++i) {
+      all_over_echo.push_back(crowd.AllOverEcho());
     }
-    over_echo.push_back(ours / echo.Fire(shots));
     fmt::print(stderr, "\r{} groups: round {} of {}   ", kGroups, round + 1,
                rounds);
   }
   fmt::print(stderr, "\n");
-  return {Median(slower), Median(over_echo)};
+  return {Median(beside_waiting), Median(all_over_echo)};
 }
 
 std::vector<Target> TargetsOf(const std::vector<Outcome>& outcomes,
-                              const std::optional<Crowd>& crowd) {
+                              const std::optional<CrowdOutcome>& crowd) {
   std::vector<Target> targets;
   for (const Outcome& outcome : outcomes) {
     const std::string size = fmt::format(
@@ -274,7 +236,7 @@ std::vector<Target> TargetsOf(const std::vector<Outcome>& outcomes,
 }
 
 void PrintTable(const std::vector<Outcome>& outcomes,
-                const std::optional<Crowd>& crowd) {
+                const std::optional<CrowdOutcome>& crowd) {
   fmt::print(
       "\n| ranks | channels | step in memory over echo | durable over echo | "
       "commits that durability adds | commits beyond {} echoes | "
@@ -324,8 +286,10 @@ void Run(const Options& options) {
                                  echo_address, store));
     }
   }
-  std::optional<Crowd> crowd;
-  if (options.only.empty()) crowd = MeasureCrowd(options, memory, echo_address);
+  std::optional<CrowdOutcome> crowd;
+  if (options.only.empty() || options.only == kCrowd) {
+    crowd = MeasureCrowd(options, memory, echo_address);
+  }
   fs::remove_all(store);
   if (options.is_json) {
     ordered_json document = {{"machine", Describe(ThisMachine())},
@@ -363,7 +327,8 @@ int main(int argc, char** argv) {
   app.add_option("--python", options.python,
                  "A Python with PyTorch, for gloo (without: no gloo)");
   app.add_option("--only", options.only,
-                 "RANKSxCHANNELS: this group alone, as in 64x2048");
+                 "RANKSxCHANNELS, as in 64x2048: this group alone; or crowd: "
+                 "the 1,000 groups");
   app.add_flag("--echo-server", is_echo_server, "Be the floor")->group("");
   try {
     app.parse(argc, argv);

@@ -45,12 +45,6 @@ std::size_t DoublesIn(const v1::ForwardSums& sums) {
          sizeof(double);
 }
 
-std::vector<Shot> Echoes(const std::vector<Shot>& shots, std::size_t reply) {
-  std::vector<Shot> echoes = shots;
-  for (Shot& shot : echoes) shot.method = fmt::format("/echo/{}", reply);
-  return echoes;
-}
-
 }  // namespace
 
 GroupMessages::GroupMessages(std::string session, GroupSize size)
@@ -124,6 +118,12 @@ void CreateGroup(Volley& volley, const std::string& session, GroupSize size) {
       static_cast<std::uint32_t>(size.ranks));
   request.mutable_config()->set_gradient_reduction(v1::GRADIENT_REDUCTION_SUM);
   volley.Fire({{0, kCreate, BytesOf(request.SerializeAsString())}});
+}
+
+std::vector<Shot> Echoes(const std::vector<Shot>& shots, std::size_t reply) {
+  std::vector<Shot> echoes = shots;
+  for (Shot& shot : echoes) shot.method = fmt::format("/echo/{}", reply);
+  return echoes;
 }
 
 GroupSteps::GroupSteps(const std::string& address, GroupSize size)

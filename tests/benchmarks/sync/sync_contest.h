@@ -48,6 +48,9 @@ class GroupMessages {
 // A session of that many ranks; memory-only servers forget it by themselves.
 void CreateGroup(Volley& volley, const std::string& session, GroupSize size);
 
+// As many calls of an echo server, which sends back so many bytes.
+std::vector<Shot> Echoes(const std::vector<Shot>& shots, std::size_t reply);
+
 // Seconds of a step of all ranks.
 class GroupSteps {
  public:

@@ -16,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "server/allocator.h"
+#include "server/lock_checks.h"
 #include "server/logging.h"
 #include "server/observation.h"
 #include "server/options.h"
@@ -137,6 +138,7 @@ int RunProgram(int argc, char** argv, const Hooks& hooks) {
   setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
   ConfigureLog(options.log_format, options.log_level);
   ConfigureAllocator();
+  SkipLockChecks();
   HoldSignals();
   return Run(std::move(options), hooks);
 }

@@ -1,8 +1,7 @@
 // Limbs of neighbouring channels as integers of one unit, where they are of
 // like magnitudes: what a rank of a group sends of an ordinary batch. Rows are
 // read as they lie: once where a unit is tried that did for other channels,
-// else twice, for what they have in common and then as integers without a
-// further test. Exact. Thread-compatible.
+// else twice, for what they have in common first. Exact. Thread-compatible.
 #ifndef BATCHNORMD_SERVER_KERNEL_LIMB_BLOCK_H_
 #define BATCHNORMD_SERVER_KERNEL_LIMB_BLOCK_H_
 
@@ -72,6 +71,8 @@ class LimbBlock {
   // Each channel's limbs together, in units of 2^unit; `integers` are zeros.
   // REQUIRES: Fits(unit).
   void Read(int unit, Halves& integers) const {
+    if (ReadQuickly(place_, unit, integers)) return;
+    integers = {};
     for (std::size_t i = 0; i < place_.rows.size(); ++i) {
       AddLimbs(place_.row(i), place_.size(),
                PowerOfTwoDouble(place_.rows.scale(i) - unit), integers);

@@ -265,13 +265,9 @@ class Block {
   bool TakeQuickly(const TotalsScale& scale, const AreFine& are_fine) {
     Halves sum;
     Halves products;
-    if (!ReadQuickly(sum_, scale.sum_unit(), sum) ||
-        !ReadQuickly(products_, scale.product_unit(), products) ||
-        !are_fine(sum, products)) {
-      return false;
-    }
-    SetIntegers(scale, sum, products, totals_);
-    return true;
+    return ReadQuickly(sum_, scale.sum_unit(), sum) &&
+           ReadQuickly(products_, scale.product_unit(), products) &&
+           Set(scale, sum, products, are_fine);
   }
 
   // At the scale that find_scale finds for them, if it does.
@@ -286,12 +282,18 @@ class Block {
     Halves products;
     sums.Read(scale->sum_unit(), sum);
     all_products.Read(scale->product_unit(), products);
-    if (!are_fine(sum, products)) return std::nullopt;
-    SetIntegers(*scale, sum, products, totals_);
-    return scale;
+    return Set(*scale, sum, products, are_fine) ? scale : std::nullopt;
   }
 
  private:
+  template <typename AreFine>
+  bool Set(const TotalsScale& scale, const Halves& sum, const Halves& products,
+           const AreFine& are_fine) {
+    if (!are_fine(sum, products)) return false;
+    SetIntegers(scale, sum, products, totals_);
+    return true;
+  }
+
   std::size_t begin_;
   std::size_t end_;
   LimbPlace sum_;

@@ -53,14 +53,16 @@ double Crowd::StepOfOne() {
   return Median(seconds);
 }
 
+// Alone before and after, so that a machine that gets slower does not count.
 double Crowd::BesideWaiting() {
-  const double alone = StepOfOne();
+  const double before = StepOfOne();
   ++step_;
   volley_.Begin(Forwards(0, 1));
   const double beside = StepOfOne();
   volley_.Begin(Forwards(1, kRanks));
   volley_.Collect();
-  return beside / alone;
+  const double after = StepOfOne();
+  return 2 * beside / (before + after);
 }
 
 double Crowd::AllOverEcho() {

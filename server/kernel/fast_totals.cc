@@ -198,7 +198,7 @@ static_assert(sizeof(ChannelIntegers) ==
 
 // A low half and its high one in neighbouring lanes. Whether all sums are
 // within 2^120.
-template <class D, class V = hn::Vec<D> >
+template <class D, class V>
 HWY_INLINE hn::Mask<D> AddPairs(D d, V more, V total, V& sum) {
   const auto zero = hn::Zero(d);
   const auto halves = hn::Add(total, more);
@@ -242,11 +242,14 @@ HWY_INLINE bool AddIntegers(const ChannelIntegers& part,
   const hn::CappedTag<std::uint64_t, 4> fours;
   const hn::CappedTag<std::uint64_t, 2> twos;
   if (hn::Lanes(d) >= kIntegerHalves) return AddMasked(d, more, halves);
-  bool are_small = hn::Lanes(fours) == 4
-                       ? AddVector(fours, more, halves)
-                       : AddVector(twos, more, halves) &
-                             AddVector(twos, more + 2, halves + 2);
-  return are_small & AddVector(twos, more + 4, halves + 4);
+  bool are_small = AddVector(twos, more + 4, halves + 4);
+  if (hn::Lanes(fours) == 4) {
+    are_small &= AddVector(fours, more, halves);
+  } else {
+    are_small &= AddVector(twos, more, halves);
+    are_small &= AddVector(twos, more + 2, halves + 2);
+  }
+  return are_small;
 }
 
 void MergeOn(std::span<const ChannelTotals> parts,

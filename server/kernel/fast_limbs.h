@@ -33,8 +33,8 @@ void AddLimbs(const std::byte* limbs, std::size_t size, double power,
               Halves& integers);
 
 // The same for limb i over 2^unit, if all of these are integers of at most
-// 2^kQuickBits; else false, and anything added. Takes a third of the time of
-// the two above. REQUIRES: |unit| <= kMaxQuickUnit, size <= kHalvesChannels.
+// 2^kQuickBits; else false, and anything added. One pass, and no conversion.
+// REQUIRES: |unit| <= kMaxQuickUnit, size <= kHalvesChannels.
 inline constexpr int kQuickBits = 51 + kLimbLowBits;
 inline constexpr int kMaxQuickUnit = 900;
 bool AddLimbsQuickly(const std::byte* limbs, std::size_t size, int unit,

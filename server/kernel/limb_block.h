@@ -102,7 +102,7 @@ class LimbBlock {
     highest_ = std::max(highest_, Decode(greatest).exponent + 53 + scale);
   }
 
-  const LimbPlace& place_;
+  LimbPlace place_;
   bool is_finite_ = true;
   int lowest_ = kNone;
   int highest_ = -kNone;

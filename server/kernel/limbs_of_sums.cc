@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "server/kernel/dyadic.h"
+#include "server/kernel/floating_point_scope.h"
 #include "server/kernel/small_sum.h"
 #include "server/kernel/sum_limbs.h"
 
@@ -110,6 +111,7 @@ void AddSum(const ExactSum& sum, std::size_t channel, Rows& rows) {
 // Calls add(channel, rows) for all channels.
 template <typename Add>
 SumLimbs LimbsOfChannels(std::int64_t channels, const Add& add) {
+  const FloatingPointScope scope;
   for (const Cut cut : {Cut::kFromTop, Cut::kAtMultiples}) {
     Rows rows(Index(channels), cut);
     for (std::int64_t c = 0; c < channels; ++c) add(c, rows);

@@ -10,6 +10,7 @@
 #include "server/kernel/certificate.h"
 #include "server/kernel/dyadic.h"
 #include "server/kernel/fast_totals.h"
+#include "server/kernel/floating_point_scope.h"
 #include "server/kernel/limb_block.h"
 #include "server/kernel/limb_column.h"
 #include "server/kernel/rounding.h"
@@ -326,6 +327,7 @@ bool TakeChannels(Taking& taking, const FindScale& find_scale,
 std::optional<ForwardSums> ForwardSumsOfLimbs(std::int64_t channels,
                                               std::int64_t count, LimbsView sum,
                                               LimbsView squares) {
+  const FloatingPointScope scope;
   Taking taking(channels, sum, squares);
   Columns columns(taking);
   const bool taken = TakeChannels(
@@ -341,6 +343,7 @@ std::optional<ForwardSums> ForwardSumsOfLimbs(std::int64_t channels,
 std::optional<BackwardSums> BackwardSumsOfLimbs(std::int64_t channels,
                                                 LimbsView sum_dy,
                                                 LimbsView sum_dy_x) {
+  const FloatingPointScope scope;
   Taking taking(channels, sum_dy, sum_dy_x);
   Columns columns(taking);
   const bool taken = TakeChannels(

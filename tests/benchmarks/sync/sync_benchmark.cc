@@ -43,6 +43,27 @@ struct Options {
 
 constexpr char kCrowd[] = "crowd";  // the 1,000 groups
 
+std::string NameOf(GroupSize size) {
+  return fmt::format("{}x{}", size.ranks, size.channels);
+}
+
+std::vector<GroupSize> Sizes() {
+  std::vector<GroupSize> sizes;
+  for (const std::size_t ranks : {2, 8, 64, 256}) {
+    for (const std::int64_t channels : {64, 2048}) {
+      sizes.push_back({ranks, channels});
+    }
+  }
+  return sizes;
+}
+
+// What --only takes.
+std::vector<std::string> Parts() {
+  std::vector<std::string> parts = {kCrowd};
+  for (const GroupSize& size : Sizes()) parts.push_back(NameOf(size));
+  return parts;
+}
+
 // batchnormd in a process of its own.
 class Server {
  public:
@@ -236,8 +257,7 @@ std::vector<Target> TargetsOf(const std::vector<Outcome>& outcomes,
   return targets;
 }
 
-void PrintTable(const std::vector<Outcome>& outcomes,
-                const std::optional<CrowdOutcome>& crowd) {
+void PrintGroups(const std::vector<Outcome>& outcomes) {
   fmt::print(
       "\n| ranks | channels | step in memory over echo | durable over echo | "
       "commits that durability adds | commits beyond {} echoes | "
@@ -251,12 +271,14 @@ void PrintTable(const std::vector<Outcome>& outcomes,
         each.durable_over_echo, each.commits_a_step, each.commits_beyond_bound,
         each.gloo_over_echo ? fmt::format("{:.2f}", *each.gloo_over_echo) : "");
   }
-  if (!crowd.has_value()) return;
+}
+
+void PrintCrowd(const CrowdOutcome& crowd) {
   fmt::print(
       "\n| 1,000 groups of 2 ranks, 64 channels | |\n|---|---|\n"
       "| a step of one while all others wait, over alone | {:.2f} |\n"
       "| all forwards at once, over as many echoes | {:.2f} |\n\n",
-      crowd->beside_waiting, crowd->all_over_echo);
+      crowd.beside_waiting, crowd.all_over_echo);
 }
 
 ordered_json JsonOf(const Outcome& outcome) {
@@ -279,13 +301,10 @@ void Run(const Options& options) {
   Child echo({options.folder + "/sync_benchmark", "--echo-server"});
   const std::string echo_address = echo.ReadLine();
   std::vector<Outcome> outcomes;
-  for (const std::size_t ranks : {2, 8, 64, 256}) {
-    for (const std::int64_t channels : {64, 2048}) {
-      const std::string size = fmt::format("{}x{}", ranks, channels);
-      if (!options.only.empty() && options.only != size) continue;
-      outcomes.push_back(Compete(options, {ranks, channels}, memory, durable,
-                                 echo_address, store));
-    }
+  for (const GroupSize& size : Sizes()) {
+    if (!options.only.empty() && options.only != NameOf(size)) continue;
+    outcomes.push_back(
+        Compete(options, size, memory, durable, echo_address, store));
   }
   std::optional<CrowdOutcome> crowd;
   if (options.only.empty() || options.only == kCrowd) {
@@ -305,7 +324,8 @@ void Run(const Options& options) {
     fmt::print("{}\n", document.dump(2));
   } else {
     fmt::print("{}\n", Describe(ThisMachine()));
-    PrintTable(outcomes, crowd);
+    if (!outcomes.empty()) PrintGroups(outcomes);
+    if (crowd.has_value()) PrintCrowd(*crowd);
   }
   for (const Target& target : TargetsOf(outcomes, crowd)) {
     fmt::print(options.is_json ? stderr : stdout, "{}\n", LineOf(target));
@@ -328,8 +348,8 @@ int main(int argc, char** argv) {
   app.add_option("--python", options.python,
                  "A Python with PyTorch, for gloo (without: no gloo)");
   app.add_option("--only", options.only,
-                 "RANKSxCHANNELS, as in 64x2048: this group alone; or crowd: "
-                 "the 1,000 groups");
+                 "RANKSxCHANNELS: this group alone; crowd: the 1,000 groups")
+      ->check(CLI::IsMember(Parts()));
   app.add_flag("--echo-server", is_echo_server, "Be the floor")->group("");
   try {
     app.parse(argc, argv);

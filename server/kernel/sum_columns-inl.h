@@ -128,10 +128,12 @@ class ColumnStrip {
   static constexpr std::int64_t kRowsFetched = 2 * kTileRows;
 
   // Two tensors come from memory quickest as two streams: row by row, as long
-  // as the accumulators, loaded and stored for each, take less time than that.
+  // as the accumulators, loaded and stored for each, take less time than that,
+  // which vectors of fewer than eight lanes do not.
   std::int64_t TileRows() const {
     constexpr bool kWaitsForMemory = !kSquares && kDtype == Dtype::kF32;
-    return kWaitsForMemory && from_memory_ ? 1 : kTileRows;
+    const bool is_quick = kWaitsForMemory && LaneCount() >= 8;
+    return is_quick && from_memory_ ? 1 : kTileRows;
   }
 
   // Fetches a line after the other; the same one, which costs nothing, if step

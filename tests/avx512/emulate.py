@@ -9,6 +9,7 @@ leaves their reports in FOLDER as avx512-0.xml and on. Exit code: 0 all passed,
 """
 
 import argparse
+import contextlib
 import os
 import pathlib
 import pty
@@ -124,10 +125,22 @@ class Machine:
         self._process = subprocess.Popen(
             [*emulator.command, "-q", "-f", configuration, "-rc", commands],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL, env=emulator.environment)
+            stderr=subprocess.PIPE, text=True, env=emulator.environment)
         self._line = line
+        threading.Thread(target=self._drain_screen, daemon=True).start()
         self._reader = threading.Thread(target=self._read, args=[serial])
         self._reader.start()
+
+    def _drain_screen(self):
+        """Reads what is to be seen, which the emulator writes to a terminal of
+        its own, and waits until somebody does."""
+        for message in self._process.stderr:
+            if found := re.search(r'connected to screen "(\S+)"', message):
+                screen = os.open(found[1], os.O_RDWR | os.O_NOCTTY)
+                tty.setraw(screen)
+                with contextlib.suppress(OSError):  # its other end is closed
+                    while os.read(screen, 1 << 16):
+                        pass
 
     def _read(self, serial):
         pending = b""

@@ -9,47 +9,10 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "server/kernel/apply_box-inl.h"
+#include "server/kernel/lanes-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace batchnorm::kernel::HWY_NAMESPACE {
-
-template <Formula kFormula, Dtype kDtype>
-void ApplyTyped(const ApplyTensors& t, const Box& box, const Coefficients& c,
-                ApplyOptions options) {
-  using Bits = BitsOf<kDtype>;
-  BoxApplier<kFormula, kDtype>(reinterpret_cast<const Bits*>(t.x),
-                               reinterpret_cast<const Bits*>(t.dy), c, options,
-                               reinterpret_cast<Bits*>(t.out))
-      .Apply(box);
-}
-
-template <Formula kFormula>
-void ApplyFormula(const ApplyTensors& t, const Box& box, const Coefficients& c,
-                  ApplyOptions options) {
-  switch (t.dtype) {
-    case Dtype::kF16:
-      return ApplyTyped<kFormula, Dtype::kF16>(t, box, c, options);
-    case Dtype::kBF16:
-      return ApplyTyped<kFormula, Dtype::kBF16>(t, box, c, options);
-    case Dtype::kF32:
-      return ApplyTyped<kFormula, Dtype::kF32>(t, box, c, options);
-    case Dtype::kF64:
-      return ApplyTyped<kFormula, Dtype::kF64>(t, box, c, options);
-  }
-}
-
-void ApplyAny(Formula formula, const ApplyTensors& t, const Box& box,
-              const Coefficients& c, ApplyOptions options) {
-  switch (formula) {
-    case Formula::kForward:
-      return ApplyFormula<Formula::kForward>(t, box, c, options);
-    case Formula::kBackward:
-      return ApplyFormula<Formula::kBackward>(t, box, c, options);
-    case Formula::kInferenceBackward:
-      return ApplyFormula<Formula::kInferenceBackward>(t, box, c, options);
-  }
-}
 
 bool AnyIsNotFiniteOn(const Coefficients& c, std::size_t first,
                       std::size_t end) {
@@ -78,12 +41,18 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace batchnorm::kernel {
 
-HWY_EXPORT(ApplyAny);
 HWY_EXPORT(AnyIsNotFiniteOn);
 
 void ApplyBox(Formula formula, const ApplyTensors& tensors, const Box& box,
               const Coefficients& coefficients, ApplyOptions options) {
-  HWY_DYNAMIC_DISPATCH(ApplyAny)(formula, tensors, box, coefficients, options);
+  switch (formula) {
+    case Formula::kForward:
+      return ApplyForwardBox(tensors, box, coefficients, options);
+    case Formula::kBackward:
+      return ApplyBackwardBox(tensors, box, coefficients, options);
+    case Formula::kInferenceBackward:
+      return ApplyInferenceBackwardBox(tensors, box, coefficients, options);
+  }
 }
 
 bool AnyIsNotFinite(const Coefficients& coefficients, std::size_t first,

@@ -71,6 +71,15 @@ struct ApplyTensors {
 void ApplyBox(Formula formula, const ApplyTensors& tensors, const Box& box,
               const Coefficients& coefficients, ApplyOptions options);
 
+// The same of one formula: in files of their own, which take long to compile.
+void ApplyForwardBox(const ApplyTensors& tensors, const Box& box,
+                     const Coefficients& coefficients, ApplyOptions options);
+void ApplyBackwardBox(const ApplyTensors& tensors, const Box& box,
+                      const Coefficients& coefficients, ApplyOptions options);
+void ApplyInferenceBackwardBox(const ApplyTensors& tensors, const Box& box,
+                               const Coefficients& coefficients,
+                               ApplyOptions options);
+
 }  // namespace batchnorm::kernel
 
 #endif  // BATCHNORMD_SERVER_KERNEL_FAST_APPLY_H_

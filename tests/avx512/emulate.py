@@ -159,16 +159,18 @@ class Machine:
 
     def result(self):
         """The tests' exit code and report (XML); None of what did not come."""
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(DEADLINE_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        os.write(self._line, b"\0")  # behind all that was sent
+        self.stop()
         self._reader.join()
         found = re.match(r"--- exit code (\d+)\n(<\?xml.*)--- end of report\n",
                          self._text, re.DOTALL)
         return (int(found[1]), found[2]) if found else (None, None)
+
+    def stop(self):
+        self._process.kill()
+        self._process.wait()
+        os.write(self._line, b"\0")  # behind all that was sent
 
 
 def main():
@@ -193,11 +195,15 @@ def main():
                        "GTEST_TOTAL_SHARDS": options.processors,
                        "GTEST_SHARD_INDEX": i}, disc)
             machines.append(Machine(f"avx512-{i}", emulator, folder, disc))
-        for i, machine in enumerate(machines):
-            exit_code, report = machine.result()
-            if report:
-                (options.folder / f"avx512-{i}.xml").write_text(report)
-            passed = passed and exit_code == 0
+        try:
+            for i, machine in enumerate(machines):
+                exit_code, report = machine.result()
+                if report:
+                    (options.folder / f"avx512-{i}.xml").write_text(report)
+                passed = passed and exit_code == 0
+        finally:
+            for machine in machines:
+                machine.stop()
     return 0 if passed else 1
 
 

@@ -3,6 +3,7 @@
 
 #include "server/kernel/batch_norm.h"
 #include "server/kernel/box.h"
+#include "server/kernel/caches.h"
 #include "server/kernel/coefficients.h"
 #include "server/kernel/fast_apply.h"
 #include "server/kernel/floating_point_scope.h"
@@ -57,7 +58,7 @@ void ApplyForward(const ChannelLayout& layout, std::int64_t first, TensorView x,
   ApplyBlock(layout, first, x.size(), Formula::kForward, tensors, coefficients,
              {.streams = StreamsOutput(y.bytes.size()),
               .may_be_nan = may_be_nan,
-              .ahead = ComesFromMemory(x.bytes.size()) ? kFetchedAhead : 0},
+              .ahead = IsFetched(x.bytes.size()) ? kFetchedAhead : 0},
              workers);
 }
 
@@ -83,7 +84,7 @@ void ApplyBackward(const ChannelLayout& layout, std::int64_t first,
              tensors, coefficients,
              {.streams = StreamsGradient(dx.bytes.size()),
               .may_be_nan = may_be_nan,
-              .ahead = PairComesFromMemory(x.bytes.size()) ? kFetchedAhead : 0},
+              .ahead = PairIsFetched(x.bytes.size()) ? kFetchedAhead : 0},
              workers);
 }
 

@@ -11,10 +11,10 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "server/kernel/caches.h"
 #include "server/kernel/predict_box-inl.h"
 #include "server/kernel/sum_columns-inl.h"
 #include "server/kernel/sum_runs-inl.h"
-#include "server/kernel/work_split.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace batchnorm::kernel::HWY_NAMESPACE {
@@ -30,11 +30,12 @@ void AddBox(const std::byte* a, const std::byte* b, std::int64_t size,
   PredictBox<kDtype, kSquares>(a_bits, b_bits, box, channels);
   if (only_predict) return;
   const auto bytes = static_cast<std::size_t>(size) * SizeOf(kDtype);
-  const bool from_memory =
-      kSquares ? ComesFromMemory(bytes) : PairComesFromMemory(bytes);
   if (std::min(box.inner, box.columns) >= kRunColumns) {
+    const bool from_memory =
+        kSquares ? ComesFromMemory(bytes) : PairComesFromMemory(bytes);
     SumRuns<kDtype, kSquares>(a_bits, b_bits, from_memory, box, channels);
   } else {
+    const bool from_memory = kSquares ? IsFetched(bytes) : PairIsFetched(bytes);
     ForEachFolded(box, FoldFor(box, FoldedColumns(from_memory)),
                   [&](const Box& part) {
                     SumColumns<kDtype, kSquares>(a_bits, b_bits, size,

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "server/kernel/box.h"
+#include "server/kernel/caches.h"
 #include "server/kernel/coefficients.h"
 #include "server/kernel/fast_apply.h"
 #include "server/kernel/finish.h"

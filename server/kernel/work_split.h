@@ -15,25 +15,6 @@
 
 namespace batchnorm::kernel {
 
-// Whether an output of so many bytes is written past the caches. dx shares them
-// with two tensors, y with one.
-inline bool StreamsOutput(std::size_t y_bytes) {
-  return y_bytes >= std::size_t{6} << 20;
-}
-inline bool StreamsGradient(std::size_t dx_bytes) {
-  return dx_bytes >= std::size_t{5} << 20;
-}
-
-// Whether a tensor of so many bytes, or two of as many each, are better fetched
-// ahead of their use: they come from memory. What lies in the caches takes
-// longer if it is fetched.
-inline bool ComesFromMemory(std::size_t bytes) {
-  return bytes > std::size_t{12} << 20;
-}
-inline bool PairComesFromMemory(std::size_t bytes_each) {
-  return bytes_each > std::size_t{17} << 19;
-}
-
 // Less than this is not worth waking a thread for.
 inline constexpr std::int64_t kElementsATask = std::int64_t{1} << 14;
 

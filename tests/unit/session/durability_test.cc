@@ -1,6 +1,7 @@
 // What was acknowledged is in the store, and what is in the store is all that a
 // new registry needs.
-#include <atomic>
+#include <chrono>
+#include <future>
 #include <thread>
 
 #include "server/session/registry.h"
@@ -14,6 +15,31 @@ using Code = absl::StatusCode;
 
 constexpr char kNonce[] = "12345678";
 constexpr char kOtherNonce[] = "abcdefgh";
+
+// One who waits for a change to last. Waiters are told one after the other, and
+// who asks when it lasts is told at once, which may be before the others.
+class Waiter {
+ public:
+  Waiter(Session& session, const absl::StatusOr<ForwardResult>& result) {
+    session.WhenItLasts(result->change, [this](const absl::Status& status) {
+      promise_.set_value(status);
+    });
+  }
+
+  bool is_told() const {
+    return told_.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
+  }
+  absl::Status Await() {
+    if (told_.wait_for(std::chrono::seconds(20)) != std::future_status::ready) {
+      return absl::DeadlineExceededError("never told");
+    }
+    return told_.get();
+  }
+
+ private:
+  std::promise<absl::Status> promise_;
+  std::future<absl::Status> told_ = promise_.get_future();
+};
 
 class DurabilityTest : public ::testing::Test {
  protected:
@@ -131,16 +157,12 @@ TEST_F(DurabilityTest, AReplyWaitsUntilItsStepIsStored) {
   store_.Hold();
   const auto result = Forward(*session, Train(1, Batch(0)));
   ASSERT_THAT(result, IsOk());
-  std::atomic<bool> told = false;
-  session->WhenItLasts(result->change, [&](const absl::Status& status) {
-    EXPECT_THAT(status, IsOk());
-    told = true;
-  });
+  Waiter waiter(*session, result);
   store_.AwaitStarted(2);  // Create's, then this one
-  EXPECT_FALSE(told);
+  EXPECT_FALSE(waiter.is_told());
   store_.LetGo();
   EXPECT_THAT(session->AwaitLasting(result->change), IsOk());
-  EXPECT_TRUE(told);
+  EXPECT_THAT(waiter.Await(), IsOk());
 }
 
 TEST_F(DurabilityTest, AReplayAndAReaderWaitForTheStepTheyTellOf) {
@@ -152,15 +174,18 @@ TEST_F(DurabilityTest, AReplayAndAReaderWaitForTheStepTheyTellOf) {
   ASSERT_THAT(reader, IsOk());
   EXPECT_TRUE(replay->replayed);
   EXPECT_EQ(reader->statistics_step, 1u);
-  std::atomic<int> told = 0;
-  for (const auto& result : {step, replay, reader}) {
-    session->WhenItLasts(result->change, [&](const absl::Status&) { ++told; });
-  }
+  Waiter of_step(*session, step);
+  Waiter of_replay(*session, replay);
+  Waiter of_reader(*session, reader);
   store_.AwaitStarted(2);
-  EXPECT_EQ(told, 0);
+  for (Waiter* waiter : {&of_step, &of_replay, &of_reader}) {
+    EXPECT_FALSE(waiter->is_told());
+  }
   store_.LetGo();
   EXPECT_THAT(session->AwaitLasting(reader->change), IsOk());
-  EXPECT_EQ(told, 3);
+  for (Waiter* waiter : {&of_step, &of_replay, &of_reader}) {
+    EXPECT_THAT(waiter->Await(), IsOk());
+  }
 }
 
 TEST_F(DurabilityTest, StepsThatAreTakenDuringACommitShareTheNext) {
@@ -200,18 +225,14 @@ TEST_F(DurabilityTest, AllWhoWaitedForAFailedCommitAreTold) {
   store_.Hold();
   const auto first = Forward(*session, Train(1, Batch(0)));
   const auto second = Forward(*session, Train(2, Batch(1)));
-  std::atomic<int> refused = 0;
-  for (const auto& result : {first, second}) {
-    session->WhenItLasts(result->change, [&](const absl::Status& status) {
-      EXPECT_THAT(status, HasReason("STORE_FAILED"));
-      ++refused;
-    });
-  }
+  Waiter of_first(*session, first);
+  Waiter of_second(*session, second);
   store_.FailWith(absl::UnavailableError("the disk"), false);
   store_.LetGo();
   EXPECT_THAT(session->AwaitLasting(second->change),
               StatusIs(Code::kUnavailable));
-  EXPECT_EQ(refused, 2);
+  EXPECT_THAT(of_first.Await(), HasReason("STORE_FAILED"));
+  EXPECT_THAT(of_second.Await(), HasReason("STORE_FAILED"));
   store_.FailWith(absl::OkStatus(), false);
   EXPECT_EQ(registry_->Get("bn")->last_step, 0u);
 }

@@ -26,11 +26,13 @@ bool PairIsFetched(std::size_t bytes_each) {
 }
 
 bool StreamsOutput(std::size_t y_bytes) {
-  return y_bytes >= (HasLargeCaches() ? 6 * kMiB : kLeastStreamed);
+  return HasLargeCaches() ? PlanesStreamOutput(y_bytes)
+                          : y_bytes >= kLeastStreamed;
 }
 
 bool StreamsGradient(std::size_t dx_bytes) {
-  return dx_bytes >= (HasLargeCaches() ? 5 * kMiB : kLeastStreamed);
+  return HasLargeCaches() ? PlanesStreamGradient(dx_bytes)
+                          : dx_bytes >= kLeastStreamed;
 }
 
 }  // namespace batchnorm::kernel

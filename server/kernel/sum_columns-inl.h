@@ -132,8 +132,8 @@ class ColumnStrip {
   // which vectors of fewer than eight lanes do not.
   std::int64_t TileRows() const {
     constexpr bool kWaitsForMemory = !kSquares && kDtype == Dtype::kF32;
-    const bool is_quick = kWaitsForMemory && LaneCount() >= 8;
-    return is_quick && from_memory_ ? 1 : kTileRows;
+    const bool row_by_row = kWaitsForMemory && LaneCount() >= 8;
+    return row_by_row && from_memory_ ? 1 : kTileRows;
   }
 
   // Fetches a line after the other; the same one, which costs nothing, if step

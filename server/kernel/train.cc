@@ -64,7 +64,7 @@ TrainBatch TrainForward(const ChannelLayout& layout, TensorView x, double eps,
     ApplyBox(
         Formula::kForward, {x.dtype, x.bytes.data(), nullptr, y.bytes.data()},
         group, coefficients,
-        {.streams = StreamsOutput(y.bytes.size()),
+        {.streams = PlanesStreamOutput(y.bytes.size()),
          .may_be_nan = AnyIsNotFinite(coefficients, range.first, range.end),
          .ahead = fetches ? group.columns : 0});
   });
@@ -102,7 +102,7 @@ Gradients TrainBackward(const ChannelLayout& layout, TensorView x,
         Formula::kBackward,
         {x.dtype, x.bytes.data(), dy.bytes.data(), dx.bytes.data()}, group,
         coefficients,
-        {.streams = StreamsGradient(dx.bytes.size()),
+        {.streams = PlanesStreamGradient(dx.bytes.size()),
          .may_be_nan = AnyIsNotFinite(coefficients, range.first, range.end),
          .ahead = fetches ? group.columns : 0});
   });

@@ -23,6 +23,7 @@ import tty
 
 HERE = pathlib.Path(__file__).resolve().parent
 DEADLINE_SECONDS = 3600
+MOST_MACHINES = 8  # of half a GiB; each needs tests to run
 ISOLINUX = "/usr/lib/ISOLINUX/isolinux.bin"
 ISOLINUX_CORE = "/usr/lib/syslinux/modules/bios/ldlinux.c32"
 
@@ -179,23 +180,27 @@ def main():
     parser.add_argument("fetched", type=pathlib.Path)
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--filter", default="*AVX3*")
-    parser.add_argument("--processors", type=int, default=os.cpu_count())
+    parser.add_argument("--processors", type=int,
+                        default=min(os.cpu_count(), MOST_MACHINES))
     options = parser.parse_args()
     fetched = options.fetched.resolve()
+    if not (fetched / "vmlinuz").exists():
+        parser.error(f"{options.fetched} has no vmlinuz: run "
+                     f"`tests/avx512/fetch {options.fetched}` first")
     emulator = Emulator(fetched / "bochs")
     passed = True
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         make_initrd(options.kernel_test, folder / "initrd")
         machines = []
-        for i in range(options.processors):
-            disc = folder / f"{i}.iso"
-            make_disc(fetched / "vmlinuz", folder / "initrd",
-                      {"GTEST_COLOR": "no", "GTEST_FILTER": options.filter,
-                       "GTEST_TOTAL_SHARDS": options.processors,
-                       "GTEST_SHARD_INDEX": i}, disc)
-            machines.append(Machine(f"avx512-{i}", emulator, folder, disc))
         try:
+            for i in range(options.processors):
+                disc = folder / f"{i}.iso"
+                make_disc(fetched / "vmlinuz", folder / "initrd",
+                          {"GTEST_COLOR": "no", "GTEST_FILTER": options.filter,
+                           "GTEST_TOTAL_SHARDS": options.processors,
+                           "GTEST_SHARD_INDEX": i}, disc)
+                machines.append(Machine(f"avx512-{i}", emulator, folder, disc))
             for i, machine in enumerate(machines):
                 exit_code, report = machine.result()
                 if report:

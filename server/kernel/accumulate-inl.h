@@ -3,7 +3,7 @@
 // Exact as long as the block is certified afterwards (certificate.h). For
 // narrow dtypes five operations: sum += a; top and rest take a*b in two slices.
 // For f64, whose products are two doubles, fourteen. What is rounded on purpose
-// is computed by Quiet functions (inexact_flag-inl.h).
+// is computed by Quiet functions (arithmetic_flag-inl.h).
 #if defined(BATCHNORMD_SERVER_KERNEL_ACCUMULATE_INL_H_) == \
     defined(HWY_TARGET_TOGGLE)
 #ifdef BATCHNORMD_SERVER_KERNEL_ACCUMULATE_INL_H_
@@ -14,7 +14,7 @@
 
 #include <hwy/highway.h>
 
-#include "server/kernel/inexact_flag-inl.h"
+#include "server/kernel/arithmetic_flag-inl.h"
 #include "server/kernel/lanes-inl.h"
 #include "server/kernel/slices-inl.h"
 

@@ -10,7 +10,7 @@
 // so that every addition is a multiple of a known unit and the accumulator's
 // bits, less those it started with, are an integer. The prediction is free to
 // be wrong: a block is used only if its values are found to satisfy the above,
-// or the processor says that nothing was rounded (inexact_flag-inl.h).
+// or the processor says that nothing was rounded (arithmetic_flag-inl.h).
 #ifndef BATCHNORMD_SERVER_KERNEL_CERTIFICATE_H_
 #define BATCHNORMD_SERVER_KERNEL_CERTIFICATE_H_
 
@@ -28,9 +28,19 @@ constexpr double PowerOfTwoDouble(int exponent) {
                                << 52);
 }
 
+constexpr float PowerOfTwoFloat(int exponent) {  // -126 to 127
+  return std::bit_cast<float>(static_cast<std::uint32_t>(exponent + 127) << 23);
+}
+
 // An accumulator of multiples of 2^unit, at most 2^51 of them either way.
 constexpr double MiddleOf(int unit) {
   return 1.5 * PowerOfTwoDouble(52 + unit);
+}
+
+// Where a sum of squares that starts at 2^52 units must stay below: the end of
+// the binade, but for what is left for roundings.
+constexpr double SquaresLimitOf(int unit) {
+  return (2 - 0x1p-20) * PowerOfTwoDouble(52 + unit);
 }
 
 template <Dtype kDtype>
@@ -82,6 +92,35 @@ struct Certificate {
   }
 };
 
+// What certifies the values of a top where the processor's underflow flag tells
+// whether they are multiples of the unit (unit_probe-inl.h). Their squares are
+// added in floats, rounded, from `squares` on; what a lane adds to that stays
+// below `squares_bound` only if their exact sum is less than 2^(2 top + 8).
+struct ProbeScale {
+  // 2^-149 less the unit, a normal float, and so are the squares.
+  static constexpr int kGreatestTop = 21;
+  static constexpr int kLeastTop = -63;
+
+  float factor;
+  float squares;
+  float squares_bound;
+
+  static constexpr bool Exists(int top) {
+    return kLeastTop <= top && top <= kGreatestTop;
+  }
+  // REQUIRES: Exists(top), and narrow elements.
+  static constexpr ProbeScale Of(int top) {
+    const int unit = Certificate<Dtype::kF32>::UnitOf(top);
+    const float squares = PowerOfTwoFloat(2 * top);
+    return {PowerOfTwoFloat(-149 - unit), squares, kBound * squares};
+  }
+
+ private:
+  // 64 sums err by less than 64 * 2^-24 of the last, which is left free, and
+  // more.
+  static constexpr float kBound = 255.75F;
+};
+
 // The start of a lane's accumulators, and what certifies them afterwards.
 // `rest`, `sum_rest`, `error` and `error_rest` take what the upper ones round
 // off; narrow dtypes need only the first of them.
@@ -98,6 +137,9 @@ struct LaneScale {
   double top_limit;       // squares: the upper slice must stay below
   Bits a_bound, a_least;  // as Certificate::DoubledBound, DoubledLeast
   Bits b_bound, b_least;
+  bool is_probed;  // narrow: whether these exist
+  ProbeScale a_probe;
+  ProbeScale b_probe;
 };
 
 // Sums of products: with a = b (`kSquares`, forward) or two tensors. Units are
@@ -135,7 +177,7 @@ struct ProductCertificate {
     scale.sum = MiddleOf(a_top - kSumUnitBelowTop);
     scale.top = kSquares ? PowerOfTwoDouble(52 + product - kTopUnitBelowTop)
                          : MiddleOf(product - kTopUnitBelowTop);
-    scale.top_limit = MiddleOf(product - kTopUnitBelowTop);
+    scale.top_limit = SquaresLimitOf(product - kTopUnitBelowTop);
     scale.rest = MiddleOf(product - kRestUnitBelowTop);
     if constexpr (C::kWide) {
       scale.sum_rest = MiddleOf(a_top - C::kUnitBelowTop);
@@ -146,6 +188,11 @@ struct ProductCertificate {
     scale.a_least = C::DoubledLeast(a_top);
     scale.b_bound = C::DoubledBound(b_top);
     scale.b_least = C::DoubledLeast(b_top);
+    if (ProbeScale::Exists(a_top) && ProbeScale::Exists(b_top)) {
+      scale.is_probed = true;
+      scale.a_probe = ProbeScale::Of(a_top);
+      scale.b_probe = ProbeScale::Of(b_top);
+    }
     return scale;
   }
 };

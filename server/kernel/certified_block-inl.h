@@ -2,9 +2,10 @@
 //
 // Two sets of accumulators, because an addition takes four cycles and a set is
 // busy for less. What certifies the block is the processor's own word that
-// nothing was rounded (inexact_flag-inl.h); where it gives none, elements are
-// scanned in the same pass: integer operations, which go where the sums'
-// additions, of which a core has least, leave room. A block that turns out not
+// nothing was rounded, or that elements are multiples of a unit
+// (arithmetic_flag-inl.h); where it gives none, they are scanned in the same
+// pass: integer operations, which go where the sums' additions, of which a core
+// has least, leave room. A block that turns out not
 // to be certified has been summed in vain, so after one the next is looked at
 // first.
 #if defined(BATCHNORMD_SERVER_KERNEL_CERTIFIED_BLOCK_INL_H_) == \
@@ -23,9 +24,10 @@
 #include <type_traits>
 
 #include "server/kernel/accumulate-inl.h"
+#include "server/kernel/arithmetic_flag-inl.h"
 #include "server/kernel/certificate.h"
-#include "server/kernel/inexact_flag-inl.h"
 #include "server/kernel/lanes-inl.h"
+#include "server/kernel/unit_probe-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace batchnorm::kernel::HWY_NAMESPACE {
@@ -88,7 +90,8 @@ struct Rows {
 // Every f16 is within range of every other.
 template <Dtype kDtype, bool kSquares>
 inline constexpr bool kScansWhileSumming =
-    !kSeesInexact && !(kSquares && kDtype == Dtype::kF16);
+    !kSeesInexact && !kProbesUnits<kDtype> &&
+    !(kSquares && kDtype == Dtype::kF16);
 
 // What a scan reads at once: as many elements as two vectors of doubles have,
 // where one of elements holds so many.
@@ -159,15 +162,17 @@ HWY_INLINE Extremes<BitsOf<kDtype>> ScanBlock(const BitsOf<kDtype>* values,
   return ExtremesOf<kDtype>(least, greatest);
 }
 
-// Whether what was found certifies a block. The last squares do the rest.
+// Whether what was found certifies a block. Sums of squares do the rest, of
+// products where elements are probed.
 template <Dtype kDtype, bool kSquares>
 HWY_INLINE bool AreCertified(const Extremes<BitsOf<kDtype>>& a,
                              const Extremes<BitsOf<kDtype>>& b,
                              const LaneScale<kDtype>& scale) {
   if (a.least < scale.a_least) return false;
   if constexpr (kSquares) return true;
-  return a.greatest < scale.a_bound && b.least >= scale.b_least &&
-         b.greatest < scale.b_bound;
+  if (b.least < scale.b_least) return false;
+  if (kProbesUnits<kDtype> && scale.is_probed) return true;
+  return a.greatest < scale.a_bound && b.greatest < scale.b_bound;
 }
 
 // What a block's values are; b is a for squares.
@@ -201,7 +206,7 @@ inline constexpr bool kUpperMayDo =
 // What follows the block in memory is fetched meanwhile, a line every
 // `fetched_every` elements.
 // REQUIRES: the block has at most BlockRows(length) rows; a is b for squares;
-// no other arithmetic since WatchForInexact was inexact; fetched_every is a
+// no other arithmetic since WatchFlag has raised the flag; fetched_every is a
 // power of two.
 template <Dtype kDtype, bool kSquares, Slices kSlices = Slices::kTwo>
 HWY_INLINE bool AddCertifiedBlock(const BitsOf<kDtype>* a,
@@ -211,6 +216,7 @@ HWY_INLINE bool AddCertifiedBlock(const BitsOf<kDtype>* a,
                                   LaneTotals& totals) {
   constexpr bool kWide = Certificate<kDtype>::kWide;
   constexpr bool kScans = kScansWhileSumming<kDtype, kSquares>;
+  constexpr bool kProbes = kProbesUnits<kDtype>;
   constexpr bool kUpper = kSlices == Slices::kUpper;
   const DoubleTag d;
   const ScanTag<kDtype> ds;
@@ -229,6 +235,24 @@ HWY_INLINE bool AddCertifiedBlock(const BitsOf<kDtype>* a,
   auto a_least = hn::Set(ds, static_cast<BitsOf<kDtype>>(~BitsOf<kDtype>{0}));
   auto a_greatest = hn::Zero(ds);
   auto b_least = a_least, b_greatest = a_greatest;
+
+  const ProbeTag df;
+  const auto a_factor = hn::Set(df, scale.a_probe.factor);
+  const auto b_factor = hn::Set(df, scale.b_probe.factor);
+  auto a_squares = hn::Set(df, scale.a_probe.squares);
+  auto b_squares = hn::Set(df, scale.b_probe.squares);
+  // Looks at elements i and on, as many as `load` reads at once.
+  const auto look = [&](std::size_t i, const auto& load) HWY_ATTR {
+    if constexpr (kScans) {
+      ScanVector<kDtype>(load(a + i), a_least, a_greatest);
+      if constexpr (kSquares) return;
+      ScanVector<kDtype>(load(b + i), b_least, b_greatest);
+    } else if constexpr (kProbes) {
+      ProbeVector<kSquares>(hn::BitCast(df, load(a + i)), a_factor, a_squares);
+      if constexpr (kSquares) return;
+      ProbeVector<kSquares>(hn::BitCast(df, load(b + i)), b_factor, b_squares);
+    }
+  };
 
   const auto add0 = [&](DoubleVector va, DoubleVector vb) HWY_ATTR {
     if constexpr (kWide) {
@@ -264,10 +288,8 @@ HWY_INLINE bool AddCertifiedBlock(const BitsOf<kDtype>* a,
           PrefetchFar(a + i + k + block.length);
           if constexpr (!kSquares) PrefetchFar(b + i + k + block.length);
         }
-        if constexpr (!kScans) continue;
-        ScanVector<kDtype>(hn::LoadU(ds, a + i + k), a_least, a_greatest);
-        if constexpr (kSquares) continue;
-        ScanVector<kDtype>(hn::LoadU(ds, b + i + k), b_least, b_greatest);
+        look(i + k, [&](const BitsOf<kDtype>* from)
+                        HWY_ATTR { return hn::LoadU(ds, from); });
       }
       const auto a0 = LoadWide<kDtype>(a + i);
       const auto a1 = LoadWide<kDtype>(a + i + lanes);
@@ -277,12 +299,10 @@ HWY_INLINE bool AddCertifiedBlock(const BitsOf<kDtype>* a,
       add1(a1, b1);
     }
     if (const std::size_t left = block.length - i; left > 0) {
-      for (std::size_t k = 0; kScans && k < left; k += hn::Lanes(ds)) {
-        ScanVector<kDtype>(LoadFirst(ds, a + i + k, left - k), a_least,
-                           a_greatest);
-        if constexpr (kSquares) continue;
-        ScanVector<kDtype>(LoadFirst(ds, b + i + k, left - k), b_least,
-                           b_greatest);
+      for (std::size_t k = 0; (kScans || kProbes) && k < left;
+           k += hn::Lanes(ds)) {
+        look(i + k, [&](const BitsOf<kDtype>* from)
+                        HWY_ATTR { return LoadFirst(ds, from, left - k); });
       }
       const auto a0 = LoadWideFirst<kDtype>(a + i, left);
       const auto b0 = kSquares ? a0 : LoadWideFirst<kDtype>(b + i, left);
@@ -311,11 +331,11 @@ HWY_INLINE bool AddCertifiedBlock(const BitsOf<kDtype>* a,
       SeeBinade(error1, error, differences);
       SeeBinade(error_rest0, error_rest, differences);
       SeeBinade(error_rest1, error_rest, differences);
-      if (SawInexact(sum_rest0, sum_rest1, error_rest0, error_rest1)) {
+      if (FlagIsRaised(sum_rest0, sum_rest1, error_rest0, error_rest1)) {
         return false;
       }
     }
-    if (SawInexact(sum0, sum1, top0, top1, rest0, rest1) ||
+    if (FlagIsRaised(sum0, sum1, top0, top1, rest0, rest1) ||
         !AllStayed(differences)) {
       return false;
     }
@@ -324,6 +344,15 @@ HWY_INLINE bool AddCertifiedBlock(const BitsOf<kDtype>* a,
                     ExtremesOf<kDtype>(a_least, a_greatest),
                     ExtremesOf<kDtype>(b_least, b_greatest), scale)))) {
     return false;
+  }
+  if (kProbes && scale.is_probed) {
+    const auto a_bound = hn::Set(df, scale.a_probe.squares_bound);
+    const auto b_bound = hn::Set(df, scale.b_probe.squares_bound);
+    if (FlagIsRaised() ||
+        !hn::AllTrue(df, hn::And(hn::Lt(a_squares, a_bound),
+                                 hn::Lt(b_squares, b_bound)))) {
+      return false;
+    }
   }
   if constexpr (kSquares && !kSeesInexact) {
     // Squares only grow their sum, so the last one shows the greatest.

@@ -77,19 +77,22 @@ struct ColumnExtremes {
     }
   }
 
-  bool AllKeepBounds(std::size_t width) const {
-    if (!AllReach(a_least, a_needed, width)) return false;
-    if constexpr (kSquares) return true;
-    return AllStayBelow(a_greatest, a_bound, width) &&
-           AllReach(b_least, b_needed, width) &&
-           AllStayBelow(b_greatest, b_bound, width);
+  // Whether columns begin to end have no values that are too small.
+  bool AllReach(std::size_t begin, std::size_t end) const {
+    return AllReach(a_least, a_needed, begin, end) &&
+           (kSquares || AllReach(b_least, b_needed, begin, end));
+  }
+  bool Reaches(std::size_t j) const {
+    return a_least[j] >= a_needed[j] && (kSquares || b_least[j] >= b_needed[j]);
   }
 
-  bool KeepsBounds(std::size_t j) const {
-    if (a_least[j] < a_needed[j]) return false;
-    if constexpr (kSquares) return true;
-    return a_greatest[j] < a_bound[j] && b_least[j] >= b_needed[j] &&
-           b_greatest[j] < b_bound[j];
+  // Whether they have none that are too large. REQUIRES: !kSquares.
+  bool AllStayBelow(std::size_t begin, std::size_t end) const {
+    return AllStayBelow(a_greatest, a_bound, begin, end) &&
+           AllStayBelow(b_greatest, b_bound, begin, end);
+  }
+  bool StaysBelow(std::size_t j) const {
+    return a_greatest[j] < a_bound[j] && b_greatest[j] < b_bound[j];
   }
 
   HWY_ALIGN Bits a_least[kRoom], a_greatest[kRoom];
@@ -108,12 +111,12 @@ struct ColumnExtremes {
     hn::StoreU(all_greatest, d, greatest);
   }
 
-  // Whether found >= needed in all columns.
-  static bool AllReach(const Bits* found, const Bits* needed,
-                       std::size_t width) {
+  // Whether found >= needed in these columns.
+  static bool AllReach(const Bits* found, const Bits* needed, std::size_t begin,
+                       std::size_t end) {
     const hn::ScalableTag<Bits> d;
     auto missing = hn::Zero(d);
-    for (std::size_t j = 0; j < width; j += hn::Lanes(d)) {
+    for (std::size_t j = begin; j < end; j += hn::Lanes(d)) {
       const auto short_of =
           hn::Lt(hn::Load(d, found + j), hn::Load(d, needed + j));
       missing = hn::Or(missing, hn::VecFromMask(d, short_of));
@@ -123,10 +126,10 @@ struct ColumnExtremes {
 
   // Whether found < bound.
   static bool AllStayBelow(const Bits* found, const Bits* bound,
-                           std::size_t width) {
+                           std::size_t begin, std::size_t end) {
     const hn::ScalableTag<Bits> d;
     auto missing = hn::Zero(d);
-    for (std::size_t j = 0; j < width; j += hn::Lanes(d)) {
+    for (std::size_t j = begin; j < end; j += hn::Lanes(d)) {
       const auto below = hn::Lt(hn::Load(d, found + j), hn::Load(d, bound + j));
       missing = hn::Or(missing, hn::VecFromMask(d, hn::Not(below)));
     }

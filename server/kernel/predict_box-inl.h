@@ -17,6 +17,7 @@
 #include "server/kernel/channel_totals.h"
 #include "server/kernel/lanes-inl.h"
 #include "server/kernel/prediction.h"
+#include "server/kernel/unit_probe-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace batchnorm::kernel::HWY_NAMESPACE {
@@ -101,7 +102,8 @@ template <Dtype kDtype, bool kSquares>
 HWY_INLINE void TakeScale(BitsOf<kDtype> a, BitsOf<kDtype> b, std::int64_t size,
                           ChannelTotals& channel) {
   if (IsScaleFor<kDtype, kSquares>(channel.scale)) return;
-  channel.Rescale(ScaleOfSample<kDtype, kSquares>(a, b, size));
+  channel.Rescale(ScaleOfSample<kDtype, kSquares, kBoundedBy<kDtype, kSquares>>(
+      a, b, size));
 }
 
 // A box of at most kPredictedColumns columns.

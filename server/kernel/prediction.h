@@ -27,15 +27,25 @@ template <Dtype kDtype, bool kSquares>
           .kind = SumKindOf<kDtype, kSquares>()};
 }
 
-// The top for values whose greatest magnitude is of this binade. Squares are
-// certified by their mean, which the greatest of a large sample exceeds;
-// products by their greatest factors, which a sample hardly contains. Small
-// samples need a binade more.
+// What bounds the values of a block: their mean square, which the greatest of a
+// large sample exceeds, or the greatest of all, which a sample hardly contains.
+enum class BoundedBy : std::uint8_t { kMeanSquare, kGreatest };
+
+// How many binades the top for such a sample of a and b should be above its
+// greatest values, whose exponents these are.
+template <bool kSquares, BoundedBy kBy>
+[[gnu::always_inline]] inline int RoomAbove(int a, int b, bool is_large) {
+  const bool by_mean_square =
+      kSquares || (kBy == BoundedBy::kMeanSquare && ProbeScale::Exists(a) &&
+                   ProbeScale::Exists(b));
+  return (by_mean_square ? 0 : 1) + (is_large ? 0 : 1);
+}
+
+// The top for values whose greatest magnitude is of this binade.
 template <Dtype kDtype, bool kSquares>
-[[gnu::always_inline]] inline int TopOfBinade(int exponent, bool is_large) {
+[[gnu::always_inline]] inline int TopOfBinade(int exponent, int room) {
   using C = Certificate<kDtype>;
   if (kSquares && kDtype == Dtype::kF16) return kTopOfF16;
-  const int room = (kSquares ? 0 : 1) + (is_large ? 0 : 1);
   return std::clamp(exponent + room, C::kLeastTop, C::kGreatestTop);
 }
 
@@ -43,23 +53,27 @@ template <Dtype kDtype, bool kSquares>
 // passes for one of the least normal binade but one.
 template <Dtype kDtype, bool kSquares>
 [[gnu::always_inline]] inline int TopOfSample(BitsOf<kDtype> greatest,
-                                              bool is_large) {
+                                              int room) {
   constexpr int kGreatestExponent = ElementFormat<kDtype>::kBias;
   if (kSquares && kDtype == Dtype::kF16) return kTopOfF16;
   const int exponent = Certificate<kDtype>::TopOf(greatest);
   if (greatest == 0 || exponent > kGreatestExponent) return 0;
-  return TopOfBinade<kDtype, kSquares>(exponent, is_large);
+  return TopOfBinade<kDtype, kSquares>(exponent, room);
+}
+
+inline int ExponentOf(double greatest) {
+  return Certificate<Dtype::kF64>::TopOf(
+      std::bit_cast<std::uint64_t>(greatest));
 }
 
 // `top`, or that of a block's greatest magnitude which it fits badly: too low,
 // or so high that ordinary values seem small.
 template <Dtype kDtype, bool kSquares>
-int BetterTop(int top, double greatest) {
+int BetterTop(int top, double greatest, int room) {
   constexpr int kTooHigh = 4;
-  const int exponent =
-      Certificate<Dtype::kF64>::TopOf(std::bit_cast<std::uint64_t>(greatest));
   const int found =
-      greatest > 0 ? TopOfBinade<kDtype, kSquares>(exponent, true) : 0;
+      greatest > 0 ? TopOfBinade<kDtype, kSquares>(ExponentOf(greatest), room)
+                   : 0;
   return found > top || found < top - kTooHigh ? found : top;
 }
 
@@ -79,24 +93,27 @@ struct Magnitudes {
 
 // The scale for values of which a sample of `size` has these greatest
 // magnitudes, as bits.
-template <Dtype kDtype, bool kSquares>
+template <Dtype kDtype, bool kSquares, BoundedBy kBy>
 [[gnu::always_inline]] inline TotalsScale ScaleOfSample(BitsOf<kDtype> a,
                                                         BitsOf<kDtype> b,
                                                         std::int64_t size) {
   constexpr std::int64_t kLargeSample = 64;
-  const bool is_large = size >= kLargeSample;
-  return ScaleOfTops<kDtype, kSquares>(
-      TopOfSample<kDtype, kSquares>(a, is_large),
-      TopOfSample<kDtype, kSquares>(b, is_large));
+  using C = Certificate<kDtype>;
+  const int room =
+      RoomAbove<kSquares, kBy>(C::TopOf(a), C::TopOf(b), size >= kLargeSample);
+  return ScaleOfTops<kDtype, kSquares>(TopOfSample<kDtype, kSquares>(a, room),
+                                       TopOfSample<kDtype, kSquares>(b, room));
 }
 
 // The scale a channel should have after a block that did not fit the old one.
-template <Dtype kDtype, bool kSquares>
+template <Dtype kDtype, bool kSquares, BoundedBy kBy>
 TotalsScale BetterScale(const Magnitudes& block, const TotalsScale& old) {
   if (!std::isfinite(block.a) || !std::isfinite(block.b)) return old;
+  const int room =
+      RoomAbove<kSquares, kBy>(ExponentOf(block.a), ExponentOf(block.b), true);
   return ScaleOfTops<kDtype, kSquares>(
-      BetterTop<kDtype, kSquares>(old.top, block.a),
-      BetterTop<kDtype, kSquares>(old.other_top, block.b));
+      BetterTop<kDtype, kSquares>(old.top, block.a, room),
+      BetterTop<kDtype, kSquares>(old.other_top, block.b, room));
 }
 
 }  // namespace batchnorm::kernel

@@ -21,9 +21,9 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "server/kernel/arithmetic_flag-inl.h"
 #include "server/kernel/certificate.h"
 #include "server/kernel/exact_sum.h"
-#include "server/kernel/inexact_flag-inl.h"
 #include "server/kernel/lanes-inl.h"
 
 HWY_BEFORE_NAMESPACE();

@@ -23,11 +23,12 @@
 #include <cstdint>
 #include <cstring>
 
+#include "server/kernel/arithmetic_flag-inl.h"
 #include "server/kernel/box.h"
 #include "server/kernel/certified_block-inl.h"
 #include "server/kernel/channel_totals.h"
 #include "server/kernel/column_extremes-inl.h"
-#include "server/kernel/inexact_flag-inl.h"
+#include "server/kernel/column_probes-inl.h"
 #include "server/kernel/prediction.h"
 #include "server/kernel/spilled_block-inl.h"
 #include "server/kernel/sum_runs-inl.h"
@@ -65,10 +66,12 @@ class ColumnStrip {
   using Bits = BitsOf<kDtype>;
   using P = ProductCertificate<kDtype, kSquares>;
   static constexpr std::size_t kCount = kSumsOf<kDtype>;
-  // While elements are summed. Else they are where the flag was raised, to find
-  // the columns that raised it.
+  // While elements are summed. Where a flag certifies, they are after it was
+  // raised, to find the columns that raised it.
   static constexpr bool kScans = kScansWhileSumming<kDtype, kSquares>;
-  static constexpr bool kIsScanned = kScans || kSeesInexact;
+  static constexpr bool kProbes = kProbesUnits<kDtype>;
+  static constexpr bool kScansLater = kSeesInexact || kProbes;
+  static constexpr bool kIsScanned = kScans || kScansLater;
   // How accumulators start, and where squares must stay, where tops are 0.
   static constexpr LaneScale<kDtype> kAtTop0 = P::Scale(0, 0);
   static constexpr double kStarts[kSums] = {kAtTop0.sum,   kAtTop0.top,
@@ -98,8 +101,8 @@ class ColumnStrip {
       const std::int64_t offset = row * box.row_stride;
       row += rows;
       if (to_spill > 0) {
-        SpillColumns(a + offset, b + offset, rows,
-                     [](std::size_t) { return true; });
+        std::fill_n(is_spilled_, width_, true);
+        SpillColumns(a + offset, b + offset, rows);
         to_spill -= rows;
         continue;
       }
@@ -167,23 +170,34 @@ class ColumnStrip {
       const int top = channel.scale.top;
       sum_tops_[j] = shifted(top);
       product_tops_[j] = shifted(top + channel.scale.other_top);
-    });
-    for (std::size_t j = width_; j < PaddedWidth() + kScanRoom; ++j) {
-      sum_tops_[j] = product_tops_[j] = 0;
-    }
-    if constexpr (!kSeesInexact) SetBounds();
-  }
-
-  // What certifies the columns; where the flag does, it is not needed before
-  // the flag was raised.
-  void SetBounds() {
-    ForEachColumn([&](std::size_t j, const ChannelTotals& channel) {
-      extremes_.SetBounds(j, channel.scale);
       counted_[j] = 1;
     });
     for (std::size_t j = width_; j < PaddedWidth() + kScanRoom; ++j) {
-      extremes_.SetNoBounds(j);
+      sum_tops_[j] = product_tops_[j] = 0;
       counted_[j] = 0;
+    }
+    if constexpr (kProbes) SetProbes();
+    if constexpr (!kScansLater) SetBounds();
+  }
+
+  void SetProbes() {
+    are_probed_ = true;
+    ForEachColumn([&](std::size_t j, const ChannelTotals& channel) {
+      are_probed_ &= probes_.SetScale(j, channel.scale);
+    });
+    for (std::size_t j = width_; j < PaddedWidth() + kScanRoom; ++j) {
+      probes_.SetNone(j);
+    }
+  }
+
+  // What certifies the columns; where a flag does, it is not needed before the
+  // flag was raised.
+  void SetBounds() {
+    ForEachColumn([&](std::size_t j, const ChannelTotals& channel) {
+      extremes_.SetBounds(j, channel.scale);
+    });
+    for (std::size_t j = width_; j < PaddedWidth() + kScanRoom; ++j) {
+      extremes_.SetNoBounds(j);
     }
   }
 
@@ -226,7 +240,8 @@ class ColumnStrip {
       }
     }
     if constexpr (kScans) extremes_.Begin(width_);
-    WatchForInexact();
+    if constexpr (kProbes) probes_.Begin(PaddedWidth());
+    WatchFlag();
   }
 
   void AddRows(const Bits* a, const Bits* b, std::int64_t readable,
@@ -330,10 +345,23 @@ class ColumnStrip {
     auto b_least = kSquares ? a_least : hn::LoadU(ds, extremes_.b_least + j);
     auto b_greatest =
         kSquares ? a_least : hn::LoadU(ds, extremes_.b_greatest + j);
+    const ProbeTag df;
+    const auto a_factor = hn::LoadU(df, probes_.a.factor + j);
+    const auto b_factor = hn::LoadU(df, probes_.b.factor + j);
+    auto a_squares = hn::LoadU(df, probes_.a.squares + j);
+    auto b_squares = hn::LoadU(df, probes_.b.squares + j);
     for (std::size_t r = 0; r < count; ++r) {
       const Bits* const a = a_rows[r] + j;
       const Bits* const b = b_rows[r] + j;
       fetch.Next();
+      if constexpr (kProbes) {
+        ProbeVector<kSquares>(hn::BitCast(df, hn::LoadU(ds, a)), a_factor,
+                              a_squares);
+      }
+      if constexpr (kProbes && !kSquares) {
+        ProbeVector<kSquares>(hn::BitCast(df, hn::LoadU(ds, b)), b_factor,
+                              b_squares);
+      }
       if constexpr (kScans) {
         ScanVector<kDtype>(hn::LoadU(ds, a), a_least, a_greatest);
       }
@@ -354,6 +382,10 @@ class ColumnStrip {
     hn::Store(top_k, d, sums_[1] + k);
     hn::Store(rest_j, d, sums_[2] + j);
     hn::Store(rest_k, d, sums_[2] + k);
+    if constexpr (kProbes && !kSquares) {
+      hn::StoreU(a_squares, df, probes_.a.squares + j);
+      hn::StoreU(b_squares, df, probes_.b.squares + j);
+    }
     if constexpr (kScans) hn::StoreU(a_least, ds, extremes_.a_least + j);
     if constexpr (kScans && !kSquares) {
       hn::StoreU(a_greatest, ds, extremes_.a_greatest + j);
@@ -420,10 +452,10 @@ class ColumnStrip {
   }
 
   // Squares only grow their sum, so the last one shows the greatest.
-  bool AllSquaresStayBelow() const {
+  bool AllSquaresStayBelow(std::size_t begin, std::size_t end) const {
     const DoubleTag d;
     auto above = hn::Zero(d);
-    for (std::size_t j = 0; j < width_; j += LaneCount()) {
+    for (std::size_t j = begin; j < end; j += LaneCount()) {
       const auto fits =
           hn::Lt(hn::Load(d, sums_[1] + j), AtTops(kLimit, product_tops_ + j));
       above = hn::Or(
@@ -443,55 +475,78 @@ class ColumnStrip {
     return AllStayed(differences);
   }
 
-  bool AreAllCertified() const {
-    if constexpr (kSeesInexact) return !SawInexact() && AllStayInBinades();
-    if constexpr (kScans) {
-      if (!extremes_.AllKeepBounds(width_)) return false;
-    }
-    if constexpr (kSquares) return AllSquaresStayBelow();
-    return true;
+  // Whether no value of columns begin to end is too large.
+  bool AreBounded(std::size_t begin, std::size_t end) const {
+    if constexpr (kSquares) return AllSquaresStayBelow(begin, end);
+    if (kProbes && are_probed_) return probes_.AllStayBelow(begin, end);
+    return extremes_.AllStayBelow(begin, end);
   }
 
+  // The same where elements were scanned, with none too small.
+  bool AreCertified(std::size_t begin, std::size_t end) const {
+    if (kIsScanned && !extremes_.AllReach(begin, end)) return false;
+    return AreBounded(begin, end);
+  }
+
+  bool AreAllCertified() const {
+    if constexpr (kSeesInexact) return !FlagIsRaised() && AllStayInBinades();
+    if constexpr (kProbes) {
+      return are_probed_ && !FlagIsRaised() && AreBounded(0, width_);
+    }
+    return AreCertified(0, width_);
+  }
+
+  // What AreCertified tells of a column alone.
   bool IsCertified(std::size_t j) const {
-    if (kIsScanned && !extremes_.KeepsBounds(j)) return false;
+    if (kIsScanned && !extremes_.Reaches(j)) return false;
     if constexpr (kSquares) {
       const auto limit = std::bit_cast<std::int64_t>(kLimit) + product_tops_[j];
       return sums_[1][j] < std::bit_cast<double>(limit);
     }
-    return true;
+    if (kProbes && are_probed_) return probes_.StaysBelow(j);
+    return extremes_.StaysBelow(j);
   }
 
   // Returns how many columns were spilled.
   std::size_t Close(const Bits* a, const Bits* b, std::int64_t rows) {
-    if (HWY_LIKELY(AreAllCertified())) {
-      KeepAll();
-      return 0;
-    }
-    if constexpr (kSeesInexact) {
+    const bool all = AreAllCertified();
+    KeepAll();
+    if (HWY_LIKELY(all)) return 0;
+    if constexpr (kScansLater) {
       SetBounds();
       extremes_.Scan(a, b, box_.row_stride, rows, width_);
     }
-    for (std::size_t j = 0; j < width_; ++j) {
-      if (IsCertified(j)) Keep(j);
-    }
-    return SpillColumns(
-        a, b, rows, [&](std::size_t j) HWY_ATTR { return !IsCertified(j); });
+    TakeUncertifiedBack();
+    return SpillColumns(a, b, rows);
   }
 
-  // The columns that `is_spilled` names, whose number is returned; in groups,
-  // so that a line of the tensor is fetched once. Scales change only at the
-  // end: columns that are certified were summed at those they had.
-  template <class Choice>
+  // What KeepAll kept of columns that are not certified: notes which.
+  HWY_NOINLINE void TakeUncertifiedBack() {
+    constexpr std::size_t kTogether = 64;
+    std::fill_n(is_spilled_, width_, false);
+    for (std::size_t begin = 0; begin < width_; begin += kTogether) {
+      const std::size_t end = std::min(begin + kTogether, width_);
+      if (AreCertified(begin, end)) continue;
+      for (std::size_t j = begin; j < end; ++j) {
+        if (IsCertified(j)) continue;
+        is_spilled_[j] = true;
+        TakeBack(j);
+      }
+    }
+  }
+
+  // The columns that are to be, whose number is returned; in groups, so that a
+  // line of the tensor is fetched once. Scales change only at the end: columns
+  // that are certified were summed at those they had.
   HWY_NOINLINE std::size_t SpillColumns(const Bits* a, const Bits* b,
-                                        std::int64_t rows,
-                                        const Choice& is_spilled) {
+                                        std::int64_t rows) {
     std::size_t spilled = 0;
     bool rescaled = false;
     for (std::size_t j = 0; j < width_; j += kTurnedColumns) {
       const std::size_t columns = std::min(kTurnedColumns, width_ - j);
       bool is_turned = false;
       for (std::size_t k = 0; k < columns; ++k) {
-        if (!is_spilled(j + k)) continue;
+        if (!is_spilled_[j + k]) continue;
         if (!is_turned) {
           TurnColumns(a + j, box_.row_stride, rows, columns, a_turned_);
           if constexpr (!kSquares) {
@@ -518,11 +573,15 @@ class ColumnStrip {
     }
   }
 
-  void Keep(std::size_t j) {
+  // Undoes it for a column, whose gains may be anything.
+  void TakeBack(std::size_t j) {
     for (std::size_t k = 0; k < kCount; ++k) {
       const auto start = std::bit_cast<std::int64_t>(kStarts[k]) +
                          (IsOfA(k) ? sum_tops_[j] : product_tops_[j]);
-      units_[k][j] += std::bit_cast<std::int64_t>(sums_[k][j]) - start;
+      const auto gain = std::bit_cast<std::uint64_t>(sums_[k][j]) -
+                        static_cast<std::uint64_t>(start);
+      units_[k][j] = static_cast<std::int64_t>(
+          static_cast<std::uint64_t>(units_[k][j]) - gain);
     }
   }
 
@@ -534,7 +593,9 @@ class ColumnStrip {
     const auto size = static_cast<std::size_t>(rows);
     const Magnitudes greatest = AddSpilledBlock<kDtype, kSquares>(
         a, b, size, ScanSpilled<kDtype, kSquares>(a, b, {1, 0, size}), channel);
-    const auto scale = BetterScale<kDtype, kSquares>(greatest, channel.scale);
+    const auto scale =
+        BetterScale<kDtype, kSquares, kBoundedBy<kDtype, kSquares>>(
+            greatest, channel.scale);
     if (scale == channel.scale) return false;
     if (!drained) Drain();
     channel.Rescale(scale);
@@ -569,6 +630,7 @@ class ColumnStrip {
   ChannelTotals* channels_ = nullptr;
   std::size_t width_ = 0;
   bool from_memory_ = false;
+  bool are_probed_ = false;  // all columns
 
   // By accumulator and column: its value, and the units it gained before.
   HWY_ALIGN double sums_[kCount][kStripRoom];
@@ -577,11 +639,13 @@ class ColumnStrip {
   HWY_ALIGN std::int64_t sum_tops_[kStripRoom];
   HWY_ALIGN std::int64_t product_tops_[kStripRoom];
   HWY_ALIGN double counted_[kStripRoom];  // 1, and 0 behind the last column
+  ColumnProbes<kSquares, kStripRoom> probes_;
   ColumnExtremes<kDtype, kSquares, kStripRoom> extremes_;
   // Rows at the very end of a tensor.
   HWY_ALIGN Bits a_copy_[kTileRows][kStripRoom];
   HWY_ALIGN Bits b_copy_[kTileRows][kStripRoom];
-  // Columns that are spilled.
+  // Columns that are spilled: which, and their values.
+  bool is_spilled_[kStripRoom];
   HWY_ALIGN Bits a_turned_[kTurnedColumns][kTurnedRoom];
   HWY_ALIGN Bits b_turned_[kTurnedColumns][kTurnedRoom];
 };
@@ -590,7 +654,7 @@ template <Dtype kDtype, bool kSquares>
 void SumColumns(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
                 std::int64_t readable, bool from_memory, const Box& box,
                 ChannelTotals* channels) {
-  // Some 280 KiB, of which few columns use little: a thread keeps its own,
+  // Some 310 KiB, of which few columns use little: a thread keeps its own,
   // since to allocate it takes a tenth of a small tensor's whole forward pass.
   thread_local const auto strip =
       hwy::MakeUniqueAligned<ColumnStrip<kDtype, kSquares>>();

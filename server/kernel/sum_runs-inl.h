@@ -64,7 +64,8 @@ HWY_INLINE void SpillElements(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
                               ChannelTotals& channel) {
   const Magnitudes greatest =
       AddSpilledBlock<kDtype, kSquares>(a, b, size, found, channel);
-  channel.Rescale(BetterScale<kDtype, kSquares>(greatest, channel.scale));
+  channel.Rescale(BetterScale<kDtype, kSquares, kBoundedBy<kDtype, kSquares>>(
+      greatest, channel.scale));
 }
 
 // A block that was not certified: several rows are put together.
@@ -115,7 +116,8 @@ class ChannelRun {
         channel_(channel),
         scale_(P::Scale(channel.scale.top, channel.scale.other_top)) {
     ClearLanes<kDtype>(totals_);
-    WatchForInexact();
+    is_doubtful_ = IsBeyondProbes();
+    WatchFlag();
   }
   ~ChannelRun() { DrainLanes<kDtype, kSquares>(totals_, channel_); }
 
@@ -134,6 +136,11 @@ class ChannelRun {
                                                fetched_every_, totals_);
   }
 
+  // Whether elements have to be scanned all the same.
+  bool IsBeyondProbes() const {
+    return kProbesUnits<kDtype> && !scale_.is_probed;
+  }
+
   // After a block that was not certified: looked at first.
   HWY_NOINLINE void AddDoubtful(const BitsOf<kDtype>* a,
                                 const BitsOf<kDtype>* b, const Rows& block) {
@@ -142,7 +149,7 @@ class ChannelRun {
         !AddCertified(a, b, block)) {
       return Spill(a, b, block, found);
     }
-    is_doubtful_ = false;
+    is_doubtful_ = IsBeyondProbes();
     CountBlock();
   }
 
@@ -154,7 +161,7 @@ class ChannelRun {
     SpillRows<kDtype, kSquares>(a, b, block, found, channel_);
     scale_ = P::Scale(channel_.scale.top, channel_.scale.other_top);
     is_doubtful_ = true;
-    WatchForInexact();
+    WatchFlag();
   }
 
   HWY_INLINE void CountBlock() {
@@ -180,7 +187,7 @@ class ChannelRun {
     }
     blocks_until_upper_ = (1 << upper_misses_) - 1;
     upper_misses_ = HWY_MIN(upper_misses_ + 1, kSeldom);
-    WatchForInexact();
+    WatchFlag();
     return false;
   }
 
@@ -189,7 +196,7 @@ class ChannelRun {
   LaneScale<kDtype> scale_;
   LaneTotals totals_;
   int blocks_ = 0;
-  bool is_doubtful_ = false;  // the last block was not certified
+  bool is_doubtful_;  // the last block was not certified, or beyond probes
   int upper_misses_ = 0;
   int blocks_until_upper_ = 0;
 };

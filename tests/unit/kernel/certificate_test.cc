@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cfenv>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -166,8 +167,9 @@ class Worst {
   Lane Full() {
     double a = Numbers<K>::Greatest(greatest_);
     if (K::kSquares) {
-      a = std::sqrt(std::ldexp(1.0, 51 - K::P::kTopUnitBelowTop) /
-                    static_cast<double>(adds_));
+      const double start = std::ldexp(1.0, 52 - K::P::kTopUnitBelowTop);
+      const double limit = SquaresLimitOf(-K::P::kTopUnitBelowTop);
+      a = std::sqrt((limit - start) / static_cast<double>(adds_));
       // Few enough bits for its square to be less by a unit of the accumulator.
       constexpr int kBits = std::min(K::kPrecision - 3, 24);
       a = std::ldexp(std::ceil(std::ldexp(a, kBits)) - 1, greatest_ - kBits);
@@ -347,8 +349,7 @@ TYPED_TEST(CertificateTest, ABinadeBelowTheLeastLosesBits) {
 // dtypes keep a bit free.
 TYPED_TEST(CertificateTest, MoreAdditionsOverflow) {
   constexpr bool kWide = TypeParam::C::kWide;
-  constexpr std::size_t kTimes =
-      (kWide ? 4 : 2) * (TypeParam::kSquares ? 4 : 1);
+  constexpr std::size_t kTimes = kWide ? (TypeParam::kSquares ? 8 : 4) : 2;
   Worst<TypeParam> beyond(this->random_, kTimes * TypeParam::kAdds);
   EXPECT_TRUE(this->Fails([&] { return beyond.Full(); }));
 }
@@ -364,6 +365,108 @@ TYPED_TEST(CertificateTest, TwoBinadesAboveTheTopOverflowOrAreNoticed) {
   } else {
     EXPECT_TRUE(this->Fails([&] { return beyond.Full(); }));
   }
+}
+
+// What is known of a lane where elements are probed, not scanned: that they are
+// multiples of the unit, and that their squares, as floats add them, stay below
+// a bound. Single ones may be above the top.
+template <typename K>
+class ProbedLaneTest : public CertificateTest<K> {
+ protected:
+  static bool StaysBelow(const std::vector<double>& values, int top) {
+    const ProbeScale scale = ProbeScale::Of(top);
+    float squares = scale.squares;
+    for (const double v : values) {
+      const auto f = static_cast<float>(v);
+      squares = std::fma(f, f, squares);
+    }
+    return squares < scale.squares_bound;
+  }
+
+  // Values that are multiples of the unit of top 0, of any binades up to
+  // `greatest`, the first of them of that one.
+  std::vector<double> Multiples(int greatest) {
+    Numbers<K> numbers(this->random_);
+    std::vector<double> values = {numbers.Any(greatest, greatest)};
+    while (values.size() < K::kAdds) {
+      const double v = numbers.Any(-K::C::kUnitBelowTop, greatest - 3);
+      values.push_back(
+          std::ldexp(std::trunc(std::ldexp(v, K::C::kUnitBelowTop)),
+                     -K::C::kUnitBelowTop));
+    }
+    return values;
+  }
+};
+
+using ProbedKinds =
+    testing::Types<Kind<Dtype::kF16, false>, Kind<Dtype::kBF16, false>,
+                   Kind<Dtype::kF32, false>>;
+TYPED_TEST_SUITE(ProbedLaneTest, ProbedKinds, KindName);
+
+TYPED_TEST(ProbedLaneTest, SumsExactlyWhereItsSquaresStayBelow) {
+  int certified = 0;
+  int not_certified = 0;
+  for (int trial = 0; trial < 2000; ++trial) {
+    const int greatest = trial % 6 - 1;
+    const Lane lane = {this->Multiples(greatest), this->Multiples(greatest)};
+    for (const Tops tops :
+         {Tops{0, 0}, Tops{ProbeScale::kLeastTop, ProbeScale::kGreatestTop}}) {
+      const Lane scaled = Scaled(lane, tops);
+      if (!this->StaysBelow(scaled.a, tops.a) ||
+          !this->StaysBelow(scaled.b, tops.b)) {
+        ++not_certified;
+        continue;
+      }
+      ++certified;
+      ASSERT_EQ(SummedLane<TypeParam>(scaled, tops).sums, TrueSums(scaled));
+    }
+  }
+  EXPECT_GT(certified, 1000);
+  EXPECT_GT(not_certified, 100);
+}
+
+// As many values as there can be, all the same, of one sign: of those that are
+// certified, the greatest.
+TYPED_TEST(ProbedLaneTest, SumsExactlyWhereItIsFull) {
+  constexpr int kBits = std::min(TypeParam::kPrecision, 24);
+  double v = 1;
+  for (int bit = 1; bit < kBits; ++bit) {
+    const double next = v + std::ldexp(1.0, -bit);
+    if (this->StaysBelow(std::vector(TypeParam::kAdds, next), 0)) v = next;
+  }
+  EXPECT_GT(v, 1.9);
+  for (const double sign : {1.0, -1.0}) {
+    const Lane lane = {std::vector(TypeParam::kAdds, v),
+                       std::vector(TypeParam::kAdds, sign * v)};
+    EXPECT_EQ(SummedLane<TypeParam>(lane, {0, 0}).sums, TrueSums(lane));
+  }
+}
+
+// A float is probed right if the underflow flag tells whether it is a multiple.
+TEST(ProbeTest, WhatIsNoMultipleOfTheUnitUnderflows) {
+  Random random(3);
+  Numbers<Kind<Dtype::kF32, false>> numbers(random);
+  int multiples = 0;
+  for (int top = ProbeScale::kLeastTop; top <= ProbeScale::kGreatestTop;
+       ++top) {
+    const int unit = Certificate<Dtype::kF32>::UnitOf(top);
+    for (int exponent = unit - 30; exponent < top + 10; ++exponent) {
+      for (const double drawn :
+           {numbers.Odd(exponent), std::ldexp(1.0, exponent),
+            std::ldexp(3.0, exponent), -numbers.Odd(exponent), 0.0}) {
+        const volatile auto v = static_cast<float>(drawn);
+        const double units = std::ldexp(static_cast<double>(v), -unit);
+        std::feclearexcept(FE_ALL_EXCEPT);
+        const volatile float product = v * ProbeScale::Of(top).factor;
+        const bool underflowed = std::fetestexcept(FE_UNDERFLOW) != 0;
+        (void)product;
+        const bool is_multiple = units == std::trunc(units);
+        multiples += int{is_multiple};
+        ASSERT_EQ(underflowed, !is_multiple) << v << ", top " << top;
+      }
+    }
+  }
+  EXPECT_GT(multiples, 1000);
 }
 
 // The two bounds of single values, as the vector code compares them.

@@ -33,6 +33,14 @@ class CertifiedDataTest
     return {dtype(), values};
   }
 
+  // Values near `mean`.
+  TestTensor Near(std::int64_t size, double mean) {
+    std::normal_distribution<double> normal(1, 0x1p-7);
+    std::vector<double> values(static_cast<std::size_t>(size));
+    for (double& v : values) v = mean * normal(random_);
+    return {dtype(), values};
+  }
+
   static std::vector<ChannelLayout> Layouts() {
     return {Shape{{1024, 40}, {1}}.layout(), Shape{{2, 40, 512}, {1}}.layout()};
   }
@@ -68,6 +76,18 @@ TEST_P(CertifiedDataTest, OfAnyMagnitudeAreIntegers) {
       EXPECT_GE(Fitting(SumsOf(layout, scaled)), kMost) << scale;
       EXPECT_GE(Fitting(SumsOf(layout, x, scaled)), kMost) << scale;
       EXPECT_GE(Fitting(SumsOf(layout, scaled, x)), kMost) << scale;
+    }
+  }
+}
+
+// Whose mean square is in the upper half of its binades, too.
+TEST_P(CertifiedDataTest, OfOneSignAreIntegers) {
+  for (const ChannelLayout& layout : Layouts()) {
+    for (const double mean : {1.1, 1.35, 1.45, 1.7, 1.9, 1.97}) {
+      const TestTensor x = Near(layout.size(), mean);
+      EXPECT_GE(Fitting(SumsOf(layout, x)), kMost) << mean;
+      EXPECT_GE(Fitting(SumsOf(layout, x, Near(layout.size(), mean))), kMost)
+          << mean;
     }
   }
 }

@@ -87,11 +87,17 @@ struct Rows {
   std::size_t length;
 };
 
-// Every f16 is within range of every other.
 template <Dtype kDtype, bool kSquares>
 inline constexpr bool kScansWhileSumming =
     !kSeesInexact && !kProbesUnits<kDtype> &&
-    !(kSquares && kDtype == Dtype::kF16);
+    kBoundedBy<kDtype, kSquares> != BoundedBy::kF16;
+
+// Whether all that may be wrong with products is an infinity or NaN: it has
+// taken the sums out of their binades.
+template <Dtype kDtype, bool kSquares>
+inline constexpr bool kMustBeFinite =
+    !kSeesInexact && !kSquares &&
+    kBoundedBy<kDtype, kSquares> == BoundedBy::kF16;
 
 // What a scan reads at once: as many elements as two vectors of doubles have,
 // where one of elements holds so many.
@@ -353,6 +359,14 @@ HWY_INLINE bool AddCertifiedBlock(const BitsOf<kDtype>* a,
                                  hn::Lt(b_squares, b_bound)))) {
       return false;
     }
+  }
+  if constexpr (kMustBeFinite<kDtype, kSquares>) {
+    auto differences = hn::Zero(IntegerTag());
+    SeeBinade(sum0, sum, differences);
+    SeeBinade(sum1, sum, differences);
+    SeeBinade(top0, top, differences);
+    SeeBinade(top1, top, differences);
+    if (!AllStayed(differences)) return false;
   }
   if constexpr (kSquares && !kSeesInexact) {
     // Squares only grow their sum, so the last one shows the greatest.

@@ -91,7 +91,9 @@ HWY_INLINE BitsOf<kDtype> SampleOfChannel(const BitsOf<kDtype>* values,
 template <Dtype kDtype, bool kSquares>
 bool AllHaveScales(const Box& box, const ChannelTotals* channels) {
   for (std::int64_t c = box.first_channel(); c < box.end_channel(); ++c) {
-    if (!IsScaleFor<kDtype, kSquares>(channels[c].scale)) return false;
+    if (!IsScaleFor<kDtype, kSquares, kBoundedBy<kDtype, kSquares>>(
+            channels[c].scale))
+      return false;
   }
   return true;
 }
@@ -101,7 +103,8 @@ bool AllHaveScales(const Box& box, const ChannelTotals* channels) {
 template <Dtype kDtype, bool kSquares>
 HWY_INLINE void TakeScale(BitsOf<kDtype> a, BitsOf<kDtype> b, std::int64_t size,
                           ChannelTotals& channel) {
-  if (IsScaleFor<kDtype, kSquares>(channel.scale)) return;
+  if (IsScaleFor<kDtype, kSquares, kBoundedBy<kDtype, kSquares>>(channel.scale))
+    return;
   channel.Rescale(ScaleOfSample<kDtype, kSquares, kBoundedBy<kDtype, kSquares>>(
       a, b, size));
 }

@@ -14,9 +14,6 @@
 
 namespace batchnorm::kernel {
 
-// All f16 fit the scale of this top.
-inline constexpr int kTopOfF16 = 15;
-
 // The scale of channels whose values have these tops. Inlined, and so are its
 // callers: one that is returned is stored by halves and loaded as a whole,
 // which a processor cannot do at once.
@@ -28,8 +25,10 @@ template <Dtype kDtype, bool kSquares>
 }
 
 // What bounds the values of a block: their mean square, which the greatest of a
-// large sample exceeds, or the greatest of all, which a sample hardly contains.
-enum class BoundedBy : std::uint8_t { kMeanSquare, kGreatest };
+// large sample exceeds; or the greatest of all, which a sample hardly contains;
+// or that they are f16, all of which fit the scale of one top.
+enum class BoundedBy : std::uint8_t { kMeanSquare, kGreatest, kF16 };
+inline constexpr int kTopOfF16 = 15;
 
 // How many binades the top for such a sample of a and b should be above its
 // greatest values, whose exponents these are.
@@ -42,23 +41,23 @@ template <bool kSquares, BoundedBy kBy>
 }
 
 // The top for values whose greatest magnitude is of this binade.
-template <Dtype kDtype, bool kSquares>
+template <Dtype kDtype, BoundedBy kBy>
 [[gnu::always_inline]] inline int TopOfBinade(int exponent, int room) {
   using C = Certificate<kDtype>;
-  if (kSquares && kDtype == Dtype::kF16) return kTopOfF16;
+  if (kBy == BoundedBy::kF16) return kTopOfF16;
   return std::clamp(exponent + room, C::kLeastTop, C::kGreatestTop);
 }
 
 // The top for a sample whose greatest magnitude this is, as bits. A subnormal
 // passes for one of the least normal binade but one.
-template <Dtype kDtype, bool kSquares>
+template <Dtype kDtype, BoundedBy kBy>
 [[gnu::always_inline]] inline int TopOfSample(BitsOf<kDtype> greatest,
                                               int room) {
   constexpr int kGreatestExponent = ElementFormat<kDtype>::kBias;
-  if (kSquares && kDtype == Dtype::kF16) return kTopOfF16;
+  if (kBy == BoundedBy::kF16) return kTopOfF16;
   const int exponent = Certificate<kDtype>::TopOf(greatest);
   if (greatest == 0 || exponent > kGreatestExponent) return 0;
-  return TopOfBinade<kDtype, kSquares>(exponent, room);
+  return TopOfBinade<kDtype, kBy>(exponent, room);
 }
 
 inline int ExponentOf(double greatest) {
@@ -68,21 +67,21 @@ inline int ExponentOf(double greatest) {
 
 // `top`, or that of a block's greatest magnitude which it fits badly: too low,
 // or so high that ordinary values seem small.
-template <Dtype kDtype, bool kSquares>
+template <Dtype kDtype, BoundedBy kBy>
 int BetterTop(int top, double greatest, int room) {
   constexpr int kTooHigh = 4;
   const int found =
-      greatest > 0 ? TopOfBinade<kDtype, kSquares>(ExponentOf(greatest), room)
-                   : 0;
+      greatest > 0 ? TopOfBinade<kDtype, kBy>(ExponentOf(greatest), room) : 0;
   return found > top || found < top - kTooHigh ? found : top;
 }
 
 // Whether integers at this scale can take sums of this kind. f16 needs no scan
 // as long as it keeps to its one scale.
-template <Dtype kDtype, bool kSquares>
+template <Dtype kDtype, bool kSquares, BoundedBy kBy>
 bool IsScaleFor(const TotalsScale& scale) {
   return scale.kind == SumKindOf<kDtype, kSquares>() &&
-         (!(kSquares && kDtype == Dtype::kF16) || scale.top == kTopOfF16);
+         (kBy != BoundedBy::kF16 ||
+          (scale.top == kTopOfF16 && scale.other_top == kTopOfF16));
 }
 
 // The greatest magnitudes of a and b in a block.
@@ -101,8 +100,8 @@ template <Dtype kDtype, bool kSquares, BoundedBy kBy>
   using C = Certificate<kDtype>;
   const int room =
       RoomAbove<kSquares, kBy>(C::TopOf(a), C::TopOf(b), size >= kLargeSample);
-  return ScaleOfTops<kDtype, kSquares>(TopOfSample<kDtype, kSquares>(a, room),
-                                       TopOfSample<kDtype, kSquares>(b, room));
+  return ScaleOfTops<kDtype, kSquares>(TopOfSample<kDtype, kBy>(a, room),
+                                       TopOfSample<kDtype, kBy>(b, room));
 }
 
 // The scale a channel should have after a block that did not fit the old one.
@@ -112,8 +111,8 @@ TotalsScale BetterScale(const Magnitudes& block, const TotalsScale& old) {
   const int room =
       RoomAbove<kSquares, kBy>(ExponentOf(block.a), ExponentOf(block.b), true);
   return ScaleOfTops<kDtype, kSquares>(
-      BetterTop<kDtype, kSquares>(old.top, block.a, room),
-      BetterTop<kDtype, kSquares>(old.other_top, block.b, room));
+      BetterTop<kDtype, kBy>(old.top, block.a, room),
+      BetterTop<kDtype, kBy>(old.other_top, block.b, room));
 }
 
 }  // namespace batchnorm::kernel

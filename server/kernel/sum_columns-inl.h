@@ -19,6 +19,7 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -177,7 +178,7 @@ class ColumnStrip {
       counted_[j] = 0;
     }
     if constexpr (kProbes) SetProbes();
-    if constexpr (!kScansLater) SetBounds();
+    if constexpr (kScans) SetBounds();
   }
 
   void SetProbes() {
@@ -464,10 +465,10 @@ class ColumnStrip {
     return hn::AllTrue(d, hn::Eq(above, hn::Zero(d)));
   }
 
-  bool AllStayInBinades() const {
+  bool AllStayInBinades(std::size_t begin, std::size_t end) const {
     auto differences = hn::Zero(IntegerTag());
     for (std::size_t k = 0; k < kCount; ++k) {
-      for (std::size_t j = 0; j < width_; j += LaneCount()) {
+      for (std::size_t j = begin; j < end; j += LaneCount()) {
         SeeBinade(hn::Load(DoubleTag(), sums_[k] + j), Start(k, j),
                   differences);
       }
@@ -478,6 +479,9 @@ class ColumnStrip {
   // Whether no value of columns begin to end is too large.
   bool AreBounded(std::size_t begin, std::size_t end) const {
     if constexpr (kSquares) return AllSquaresStayBelow(begin, end);
+    if constexpr (kMustBeFinite<kDtype, kSquares>) {
+      return AllStayInBinades(begin, end);
+    }
     if (kProbes && are_probed_) return probes_.AllStayBelow(begin, end);
     return extremes_.AllStayBelow(begin, end);
   }
@@ -489,7 +493,9 @@ class ColumnStrip {
   }
 
   bool AreAllCertified() const {
-    if constexpr (kSeesInexact) return !FlagIsRaised() && AllStayInBinades();
+    if constexpr (kSeesInexact) {
+      return !FlagIsRaised() && AllStayInBinades(0, width_);
+    }
     if constexpr (kProbes) {
       return are_probed_ && !FlagIsRaised() && AreBounded(0, width_);
     }
@@ -502,6 +508,9 @@ class ColumnStrip {
     if constexpr (kSquares) {
       const auto limit = std::bit_cast<std::int64_t>(kLimit) + product_tops_[j];
       return sums_[1][j] < std::bit_cast<double>(limit);
+    }
+    if constexpr (kMustBeFinite<kDtype, kSquares>) {
+      return std::isfinite(sums_[0][j]) && std::isfinite(sums_[1][j]);
     }
     if (kProbes && are_probed_) return probes_.StaysBelow(j);
     return extremes_.StaysBelow(j);

@@ -32,10 +32,12 @@ namespace batchnorm::kernel::HWY_NAMESPACE {
 template <Dtype kDtype>
 inline constexpr bool kProbesUnits = kSeesUnderflow && kDtype == Dtype::kF32;
 
+// (The inexact flag needs no bounds, and certifies more f16 at tops of theirs.)
 template <Dtype kDtype, bool kSquares>
 inline constexpr BoundedBy kBoundedBy =
-    kSquares || kProbesUnits<kDtype> ? BoundedBy::kMeanSquare
-                                     : BoundedBy::kGreatest;
+    kDtype == Dtype::kF16 && (kSquares || !kSeesInexact) ? BoundedBy::kF16
+    : kSquares || kProbesUnits<kDtype> ? BoundedBy::kMeanSquare
+                                       : BoundedBy::kGreatest;
 
 // As many floats as two vectors of doubles have lanes.
 using ProbeTag = hn::ScalableTag<float>;

@@ -8,9 +8,9 @@
 // that leave the flag alone. So what a sum rounds on purpose (the upper slices)
 // is computed by these, what must be exact by ordinary ones.
 //
-// AVX2: whether anything underflowed. Which of the sums' operations did tells
-// nothing; but a product that is made for that alone does, whether a float is a
-// multiple of a unit (unit_probe-inl.h).
+// AVX2: the same, of sums that round nothing on purpose (Slices::kUpper); and
+// whether anything underflowed. The sums do not; but a product that is made for
+// that alone tells whether a float is a multiple of a unit (unit_probe-inl.h).
 //
 // Elsewhere the `Quiet` functions are the ordinary ones, and no flag is
 // watched.
@@ -35,7 +35,6 @@ namespace batchnorm::kernel::HWY_NAMESPACE {
 
 inline constexpr bool kSeesInexact = true;
 inline constexpr bool kSeesUnderflow = false;
-inline constexpr std::uint32_t kWatchedFlag = 1 << 5;
 
 // Rounded to nearest even, without a trace in the flag.
 inline constexpr int kQuietly = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
@@ -55,7 +54,6 @@ HWY_INLINE DoubleVector QuietMulAdd(DoubleVector a, DoubleVector b,
 
 inline constexpr bool kSeesInexact = false;
 inline constexpr bool kSeesUnderflow = HWY_TARGET == HWY_AVX2;
-inline constexpr std::uint32_t kWatchedFlag = 1 << 4;
 
 HWY_INLINE DoubleVector QuietAdd(DoubleVector a, DoubleVector b) {
   return hn::Add(a, b);
@@ -70,6 +68,8 @@ HWY_INLINE DoubleVector QuietMulAdd(DoubleVector a, DoubleVector b,
 
 #endif
 
+enum class Flag : std::uint32_t { kUnderflow = 1 << 4, kInexact = 1 << 5 };
+
 #if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2  // or better
 
 // The state of the thread's arithmetic. What is in memory was stored before,
@@ -81,28 +81,29 @@ HWY_INLINE std::uint32_t ArithmeticState() {
 }
 
 // From here on: REQUIRES that what is watched is loaded after this.
-HWY_INLINE void WatchFlag() {
+HWY_INLINE void WatchFlag(Flag flag) {
   std::uint32_t state = ArithmeticState();
-  if (HWY_LIKELY((state & kWatchedFlag) == 0)) return;
-  state &= ~kWatchedFlag;
+  const auto bit = static_cast<std::uint32_t>(flag);
+  if (HWY_LIKELY((state & bit) == 0)) return;
+  state &= ~bit;
   asm volatile("vldmxcsr %0" : : "m"(state) : "memory");
 }
 
 // Up to here: whether anything raised the flag of what led to these values, to
 // what is in memory, and of what is volatile.
 template <class... Vectors>
-HWY_INLINE bool FlagIsRaised(Vectors... results) {
+HWY_INLINE bool IsRaised(Flag flag, Vectors... results) {
   (..., [](auto result) HWY_ATTR {
     asm volatile("" : : "v"(result.raw));  // has been computed
   }(results));
-  return (ArithmeticState() & kWatchedFlag) != 0;
+  return (ArithmeticState() & static_cast<std::uint32_t>(flag)) != 0;
 }
 
 #else
 
-HWY_INLINE void WatchFlag() {}
+HWY_INLINE void WatchFlag(Flag) {}
 template <class... Vectors>
-HWY_INLINE bool FlagIsRaised(Vectors...) {
+HWY_INLINE bool IsRaised(Flag, Vectors...) {
   return true;
 }
 

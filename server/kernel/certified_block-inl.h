@@ -201,18 +201,44 @@ HWY_INLINE BlockExtremes<kDtype> ScanBoth(const BitsOf<kDtype>* a,
 // whose products are found to have no bits below it.
 enum class Slices : std::uint8_t { kTwo, kUpper };
 
-// Of few digits, in a range that is not too wide, products have none. Squares
-// of f16 have too many digits.
+// Of few digits, in a range that is not too wide, products have none. f16 at
+// the top of them all have too many digits.
 template <Dtype kDtype, bool kSquares>
 inline constexpr bool kUpperMayDo =
-    kSeesInexact && sizeof(BitsOf<kDtype>) == 2 &&
-    !(kSquares && kDtype == Dtype::kF16);
+    (kSeesInexact || kSeesUnderflow) && sizeof(BitsOf<kDtype>) == 2 &&
+    kBoundedBy<kDtype, kSquares> != BoundedBy::kF16;
+
+// When that is worth a try: seldom after it did not do, several times in a row.
+class UpperTries {
+ public:
+  HWY_INLINE bool IsDue() { return --until_next_ < 0; }
+  void Did() { misses_ = until_next_ = 0; }
+  void DidNot() {
+    constexpr int kSeldom = 6;
+    until_next_ = (1 << misses_) - 1;
+    misses_ = HWY_MIN(misses_ + 1, kSeldom);
+  }
+
+ private:
+  int misses_ = 0;
+  int until_next_ = 0;
+};
+
+// From here on the flag is watched that certifies such sums, if one does.
+template <Dtype kDtype, bool kSquares>
+HWY_INLINE void WatchFlagOf() {
+  if constexpr (kSeesInexact || kUpperMayDo<kDtype, kSquares>) {
+    WatchFlag(Flag::kInexact);
+  } else if constexpr (kProbesUnits<kDtype>) {
+    WatchFlag(Flag::kUnderflow);
+  }
+}
 
 // Adds sum(a) and sum(a*b) of a block, or returns false and adds nothing.
 // What follows the block in memory is fetched meanwhile, a line every
 // `fetched_every` elements.
 // REQUIRES: the block has at most BlockRows(length) rows; a is b for squares;
-// no other arithmetic since WatchFlag has raised the flag; fetched_every is a
+// no other arithmetic since WatchFlagOf has raised the flag; fetched_every is a
 // power of two.
 template <Dtype kDtype, bool kSquares, Slices kSlices = Slices::kTwo>
 HWY_INLINE bool AddCertifiedBlock(const BitsOf<kDtype>* a,
@@ -221,9 +247,9 @@ HWY_INLINE bool AddCertifiedBlock(const BitsOf<kDtype>* a,
                                   std::size_t fetched_every,
                                   LaneTotals& totals) {
   constexpr bool kWide = Certificate<kDtype>::kWide;
-  constexpr bool kScans = kScansWhileSumming<kDtype, kSquares>;
-  constexpr bool kProbes = kProbesUnits<kDtype>;
   constexpr bool kUpper = kSlices == Slices::kUpper;
+  constexpr bool kScans = kScansWhileSumming<kDtype, kSquares> && !kUpper;
+  constexpr bool kProbes = kProbesUnits<kDtype>;
   const DoubleTag d;
   const ScanTag<kDtype> ds;
   const std::size_t lanes = LaneCount();
@@ -322,7 +348,7 @@ HWY_INLINE bool AddCertifiedBlock(const BitsOf<kDtype>* a,
     a += block.stride;
     b += block.stride;
   }
-  if constexpr (kSeesInexact) {
+  if constexpr (kSeesInexact || kUpper) {
     auto differences = hn::Zero(IntegerTag());
     SeeBinade(sum0, sum, differences);
     SeeBinade(sum1, sum, differences);
@@ -337,11 +363,12 @@ HWY_INLINE bool AddCertifiedBlock(const BitsOf<kDtype>* a,
       SeeBinade(error1, error, differences);
       SeeBinade(error_rest0, error_rest, differences);
       SeeBinade(error_rest1, error_rest, differences);
-      if (FlagIsRaised(sum_rest0, sum_rest1, error_rest0, error_rest1)) {
+      if (IsRaised(Flag::kInexact, sum_rest0, sum_rest1, error_rest0,
+                   error_rest1)) {
         return false;
       }
     }
-    if (FlagIsRaised(sum0, sum1, top0, top1, rest0, rest1) ||
+    if (IsRaised(Flag::kInexact, sum0, sum1, top0, top1, rest0, rest1) ||
         !AllStayed(differences)) {
       return false;
     }
@@ -354,7 +381,7 @@ HWY_INLINE bool AddCertifiedBlock(const BitsOf<kDtype>* a,
   if (kProbes && scale.is_probed) {
     const auto a_bound = hn::Set(df, scale.a_probe.squares_bound);
     const auto b_bound = hn::Set(df, scale.b_probe.squares_bound);
-    if (FlagIsRaised() ||
+    if (IsRaised(Flag::kUnderflow) ||
         !hn::AllTrue(df, hn::And(hn::Lt(a_squares, a_bound),
                                  hn::Lt(b_squares, b_bound)))) {
       return false;

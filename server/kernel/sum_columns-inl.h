@@ -73,6 +73,10 @@ class ColumnStrip {
   static constexpr bool kProbes = kProbesUnits<kDtype>;
   static constexpr bool kScansLater = kSeesInexact || kProbes;
   static constexpr bool kIsScanned = kScans || kScansLater;
+  // Not where two slices need no scan either; nor squares, of which some
+  // thousand hardly fit.
+  static constexpr bool kTriesUpper =
+      kUpperMayDo<kDtype, kSquares> && !kSeesInexact && !kSquares;
   // How accumulators start, and where squares must stay, where tops are 0.
   static constexpr LaneScale<kDtype> kAtTop0 = P::Scale(0, 0);
   static constexpr double kStarts[kSums] = {kAtTop0.sum,   kAtTop0.top,
@@ -96,6 +100,7 @@ class ColumnStrip {
     ClearUnits();
     std::int64_t closings = 0;
     std::int64_t to_spill = 0;
+    upper_ = {};
     for (std::int64_t row = 0; row < box.rows;) {
       const std::int64_t most = to_spill > 0 ? kSpilledRows : P::kMaxLaneAdds;
       const std::int64_t rows = std::min<std::int64_t>(most, box.rows - row);
@@ -107,11 +112,15 @@ class ColumnStrip {
         to_spill -= rows;
         continue;
       }
+      if (++closings % kClosingsUntilDrain == 0) Drain();
+      if (kTriesUpper && upper_.IsDue() &&
+          AddUpper(a + offset, b + offset, readable - offset, rows)) {
+        continue;
+      }
       Begin();
-      AddRows(a + offset, b + offset, readable - offset, rows);
+      AddRows<Slices::kTwo>(a + offset, b + offset, readable - offset, rows);
       const std::size_t spilled = Close(a + offset, b + offset, rows);
       if (spilled > width_ / 4) to_spill = kRowsSpilledTogether;
-      if (++closings % kClosingsUntilDrain == 0) Drain();
     }
     GiveUnits();
   }
@@ -242,9 +251,24 @@ class ColumnStrip {
     }
     if constexpr (kScans) extremes_.Begin(width_);
     if constexpr (kProbes) probes_.Begin(PaddedWidth());
-    WatchFlag();
+    WatchFlagOf<kDtype, kSquares>();
   }
 
+  // The same rows in the upper slice alone, if that takes them exactly.
+  bool AddUpper(const Bits* a, const Bits* b, std::int64_t readable,
+                std::int64_t rows) {
+    Begin();
+    AddRows<Slices::kUpper>(a, b, readable, rows);
+    if (IsRaised(Flag::kInexact) || !AllStayInBinades(0, width_)) {
+      upper_.DidNot();
+      return false;
+    }
+    upper_.Did();
+    KeepAll();
+    return true;
+  }
+
+  template <Slices kSlices>
   void AddRows(const Bits* a, const Bits* b, std::int64_t readable,
                std::int64_t rows) {
     const std::int64_t most = TileRows();
@@ -265,11 +289,11 @@ class ColumnStrip {
       }
       const std::int64_t next = (row + kRowsFetched) * box_.row_stride;
       if (tile_rows == kTileRows) {
-        AddTile(a_rows, b_rows, kTileRows, a + next, b + next);
+        AddTile<kSlices>(a_rows, b_rows, kTileRows, a + next, b + next);
       } else if (tile_rows == 1) {
-        AddTile(a_rows, b_rows, 1, a + next, b + next);
+        AddTile<kSlices>(a_rows, b_rows, 1, a + next, b + next);
       } else {
-        AddTile(a_rows, b_rows, tile_rows, a + next, b + next);
+        AddTile<kSlices>(a_rows, b_rows, tile_rows, a + next, b + next);
       }
     }
   }
@@ -289,51 +313,54 @@ class ColumnStrip {
   // and stored once. Reads every element once from memory. While a part of the
   // columns is added, one of as many rows from `a_next` and `b_next` on is
   // fetched.
+  template <Slices kSlices>
   HWY_INLINE void AddTile(const Bits* const* a_rows, const Bits* const* b_rows,
                           std::size_t count, const Bits* a_next,
                           const Bits* b_next) {
     const std::size_t step = ScanLanes<kDtype>();
     // What is behind the last column must not raise the flag.
-    const std::size_t whole = kSeesInexact ? width_ - width_ % step : width_;
+    constexpr bool kWatched = kSeesInexact || kSlices == Slices::kUpper;
+    const std::size_t whole = kWatched ? width_ - width_ % step : width_;
     std::size_t j = 0;
     for (std::size_t part = 1; part <= count; ++part) {
       Fetch fetch = {a_next, b_next, from_memory_ ? step : 0};
       const std::size_t end = part == count ? whole : part * whole / count;
       for (; j < end; j += step) {
-        AddVectors(a_rows, b_rows, count, j, fetch,
-                   [](const Bits* from, std::size_t)
-                       HWY_ATTR { return LoadWide<kDtype>(from); });
+        AddVectors<kSlices>(a_rows, b_rows, count, j, fetch,
+                            [](const Bits* from, std::size_t)
+                                HWY_ATTR { return LoadWide<kDtype>(from); });
       }
       a_next += box_.row_stride;
       b_next += box_.row_stride;
     }
-    if (!kSeesInexact || whole == width_) return;
+    if (!kWatched || whole == width_) return;
     Fetch nothing = {a_next, b_next, 0};
-    AddVectors(a_rows, b_rows, count, whole, nothing,
-               [this](const Bits* from, std::size_t k) HWY_ATTR {
-                 return LoadWideFirst<kDtype>(from,
-                                              width_ - HWY_MIN(k, width_));
-               });
+    AddVectors<kSlices>(a_rows, b_rows, count, whole, nothing,
+                        [this](const Bits* from, std::size_t k) HWY_ATTR {
+                          return LoadWideFirst<kDtype>(
+                              from, width_ - HWY_MIN(k, width_));
+                        });
   }
 
   // Columns j and on, as many as a scan reads at once; `load` reads a vector of
   // columns k and on.
-  template <class Load>
+  template <Slices kSlices, class Load>
   HWY_INLINE void AddVectors(const Bits* const* a_rows,
                              const Bits* const* b_rows, std::size_t count,
                              std::size_t j, Fetch& fetch, const Load& load) {
     if constexpr (kScansPairs<kDtype>) {
-      AddPair(a_rows, b_rows, count, j, fetch, load);
+      AddPair<kSlices>(a_rows, b_rows, count, j, fetch, load);
     } else {
       AddVector(a_rows, b_rows, count, j, fetch, load);
     }
   }
 
   // Two vectors of columns of narrow elements.
-  template <class Load>
+  template <Slices kSlices, class Load>
   HWY_INLINE void AddPair(const Bits* const* a_rows, const Bits* const* b_rows,
                           std::size_t count, std::size_t j, Fetch& fetch,
                           const Load& load) {
+    constexpr bool kScansNow = kScans && kSlices == Slices::kTwo;
     const DoubleTag d;
     const ScanTag<kDtype> ds;
     const std::size_t k = j + LaneCount();
@@ -363,32 +390,40 @@ class ColumnStrip {
         ProbeVector<kSquares>(hn::BitCast(df, hn::LoadU(ds, b)), b_factor,
                               b_squares);
       }
-      if constexpr (kScans) {
+      if constexpr (kScansNow) {
         ScanVector<kDtype>(hn::LoadU(ds, a), a_least, a_greatest);
       }
-      if constexpr (kScans && !kSquares) {
+      if constexpr (kScansNow && !kSquares) {
         ScanVector<kDtype>(hn::LoadU(ds, b), b_least, b_greatest);
       }
       const auto a_j = load(a, j);
       const auto a_k = load(a + LaneCount(), k);
+      const auto b_j = kSquares ? a_j : load(b, j);
+      const auto b_k = kSquares ? a_k : load(b + LaneCount(), k);
       sum_j = AddAside(a_j, sum_j);
       sum_k = AddAside(a_k, sum_k);
-      AddExactProduct(a_j, kSquares ? a_j : load(b, j), top_j, rest_j);
-      AddExactProduct(a_k, kSquares ? a_k : load(b + LaneCount(), k), top_k,
-                      rest_k);
+      if constexpr (kSlices == Slices::kUpper) {
+        top_j = hn::MulAdd(a_j, b_j, top_j);
+        top_k = hn::MulAdd(a_k, b_k, top_k);
+      } else {
+        AddExactProduct(a_j, b_j, top_j, rest_j);
+        AddExactProduct(a_k, b_k, top_k, rest_k);
+      }
     }
     hn::Store(sum_j, d, sums_[0] + j);
     hn::Store(sum_k, d, sums_[0] + k);
     hn::Store(top_j, d, sums_[1] + j);
     hn::Store(top_k, d, sums_[1] + k);
-    hn::Store(rest_j, d, sums_[2] + j);
-    hn::Store(rest_k, d, sums_[2] + k);
+    if constexpr (kSlices == Slices::kTwo) {
+      hn::Store(rest_j, d, sums_[2] + j);
+      hn::Store(rest_k, d, sums_[2] + k);
+    }
     if constexpr (kProbes && !kSquares) {
       hn::StoreU(a_squares, df, probes_.a.squares + j);
       hn::StoreU(b_squares, df, probes_.b.squares + j);
     }
-    if constexpr (kScans) hn::StoreU(a_least, ds, extremes_.a_least + j);
-    if constexpr (kScans && !kSquares) {
+    if constexpr (kScansNow) hn::StoreU(a_least, ds, extremes_.a_least + j);
+    if constexpr (kScansNow && !kSquares) {
       hn::StoreU(a_greatest, ds, extremes_.a_greatest + j);
       hn::StoreU(b_least, ds, extremes_.b_least + j);
       hn::StoreU(b_greatest, ds, extremes_.b_greatest + j);
@@ -494,10 +529,11 @@ class ColumnStrip {
 
   bool AreAllCertified() const {
     if constexpr (kSeesInexact) {
-      return !FlagIsRaised() && AllStayInBinades(0, width_);
+      return !IsRaised(Flag::kInexact) && AllStayInBinades(0, width_);
     }
     if constexpr (kProbes) {
-      return are_probed_ && !FlagIsRaised() && AreBounded(0, width_);
+      return are_probed_ && !IsRaised(Flag::kUnderflow) &&
+             AreBounded(0, width_);
     }
     return AreCertified(0, width_);
   }
@@ -640,6 +676,7 @@ class ColumnStrip {
   std::size_t width_ = 0;
   bool from_memory_ = false;
   bool are_probed_ = false;  // all columns
+  UpperTries upper_;
 
   // By accumulator and column: its value, and the units it gained before.
   HWY_ALIGN double sums_[kCount][kStripRoom];

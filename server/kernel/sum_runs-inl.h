@@ -117,14 +117,17 @@ class ChannelRun {
         scale_(P::Scale(channel.scale.top, channel.scale.other_top)) {
     ClearLanes<kDtype>(totals_);
     is_doubtful_ = IsBeyondProbes();
-    WatchFlag();
+    WatchFlagOf<kDtype, kSquares>();
   }
   ~ChannelRun() { DrainLanes<kDtype, kSquares>(totals_, channel_); }
 
   HWY_INLINE void Add(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
                       const Rows& block) {
     if (is_doubtful_) return AddDoubtful(a, b, block);
-    if (TriesUpper() && AddUpper(a, b, block)) return;
+    if (kUpperMayDo<kDtype, kSquares> && upper_.IsDue() &&
+        AddUpper(a, b, block)) {
+      return;
+    }
     if (HWY_LIKELY(AddCertified(a, b, block))) return CountBlock();
     Spill(a, b, block, ScanSpilled<kDtype, kSquares>(a, b, block));
   }
@@ -161,7 +164,7 @@ class ChannelRun {
     SpillRows<kDtype, kSquares>(a, b, block, found, channel_);
     scale_ = P::Scale(channel_.scale.top, channel_.scale.other_top);
     is_doubtful_ = true;
-    WatchFlag();
+    WatchFlagOf<kDtype, kSquares>();
   }
 
   HWY_INLINE void CountBlock() {
@@ -170,24 +173,18 @@ class ChannelRun {
     blocks_ = 0;
   }
 
-  // Whether a block is worth a try with the upper slice alone: seldom after it
-  // was not, several times in a row.
-  HWY_INLINE bool TriesUpper() {
-    if constexpr (!kUpperMayDo<kDtype, kSquares>) return false;
-    return --blocks_until_upper_ < 0;
-  }
   HWY_INLINE bool AddUpper(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
                            const Rows& block) {
-    constexpr int kSeldom = 6;
+    // Two slices raise the flag where they cannot be quiet.
+    if constexpr (!kSeesInexact) WatchFlagOf<kDtype, kSquares>();
     if (AddCertifiedBlock<kDtype, kSquares, Slices::kUpper>(
             a, b, block, scale_, fetched_every_, totals_)) {
-      upper_misses_ = blocks_until_upper_ = 0;
+      upper_.Did();
       CountBlock();
       return true;
     }
-    blocks_until_upper_ = (1 << upper_misses_) - 1;
-    upper_misses_ = HWY_MIN(upper_misses_ + 1, kSeldom);
-    WatchFlag();
+    upper_.DidNot();
+    WatchFlagOf<kDtype, kSquares>();
     return false;
   }
 
@@ -197,8 +194,7 @@ class ChannelRun {
   LaneTotals totals_;
   int blocks_ = 0;
   bool is_doubtful_;  // the last block was not certified, or beyond probes
-  int upper_misses_ = 0;
-  int blocks_until_upper_ = 0;
+  UpperTries upper_;
 };
 
 // Adds rows of elements of one channel, in blocks of several short rows or of

@@ -68,7 +68,7 @@ HWY_INLINE DoubleVector QuietMulAdd(DoubleVector a, DoubleVector b,
 
 #endif
 
-enum class Flag : std::uint32_t { kUnderflow = 1 << 4, kInexact = 1 << 5 };
+enum class Flag : std::uint8_t { kUnderflow = 1 << 4, kInexact = 1 << 5 };
 
 #if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2  // or better
 

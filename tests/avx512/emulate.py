@@ -187,6 +187,7 @@ def main():
     if not (fetched / "vmlinuz").exists():
         parser.error(f"{options.fetched} has no vmlinuz: run "
                      f"`tests/avx512/fetch {options.fetched}` first")
+    options.folder.mkdir(parents=True, exist_ok=True)
     emulator = Emulator(fetched / "bochs")
     passed = True
     with tempfile.TemporaryDirectory() as name:

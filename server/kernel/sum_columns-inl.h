@@ -1,13 +1,8 @@
 // Sums of a box whose channels have few columns each, as NHWC, N x C and NCHW
 // with small planes: columns in lanes, accumulators in the first-level cache.
 //
-// A strip of columns goes through its rows a tile at a time, so that the
-// accumulators are loaded and stored once in a tile. After kLaneAdds rows the
-// strip is closed: certified, turned to integers, begun anew.
-//
-// A tensor that comes from memory is fetched some rows ahead, one row after the
-// other, which is quicker than several at a time. What lies in the caches is
-// not fetched: to ask for a line twice takes the time of the caches twice.
+// After kLaneAdds rows (add_columns-inl.h) a strip of columns is closed:
+// certified, turned to integers, begun anew.
 #if defined(BATCHNORMD_SERVER_KERNEL_SUM_COLUMNS_INL_H_) == \
     defined(HWY_TARGET_TOGGLE)
 #ifdef BATCHNORMD_SERVER_KERNEL_SUM_COLUMNS_INL_H_
@@ -24,12 +19,11 @@
 #include <cstdint>
 #include <cstring>
 
+#include "server/kernel/add_columns-inl.h"
 #include "server/kernel/arithmetic_flag-inl.h"
 #include "server/kernel/box.h"
 #include "server/kernel/certified_block-inl.h"
 #include "server/kernel/channel_totals.h"
-#include "server/kernel/column_extremes-inl.h"
-#include "server/kernel/column_probes-inl.h"
 #include "server/kernel/prediction.h"
 #include "server/kernel/spilled_block-inl.h"
 #include "server/kernel/sum_runs-inl.h"
@@ -38,17 +32,11 @@
 HWY_BEFORE_NAMESPACE();
 namespace batchnorm::kernel::HWY_NAMESPACE {
 
-// A strip's accumulators and the tile at work share the first-level cache. Of
-// tensors that come from memory rather whole rows, of which less has to stay.
-inline constexpr std::size_t kStripColumns = 1024;
-inline constexpr std::size_t kCachedStripColumns = 768;
 // Rows are folded to as many, whose accumulators stay in the first-level cache:
 // fewer where the tensors are in a cache, too.
 inline constexpr std::int64_t FoldedColumns(bool from_memory) {
   return from_memory ? 512 : 256;
 }
-inline constexpr std::int64_t kTileRows = 4;
-inline constexpr std::size_t kStripRoom = kStripColumns + 2 * kScanRoom;
 
 // How many columns each strip of so many has: about the same, since memory
 // takes longer for short segments of rows, and whole lines.
@@ -66,11 +54,12 @@ class ColumnStrip {
  public:
   using Bits = BitsOf<kDtype>;
   using P = ProductCertificate<kDtype, kSquares>;
-  static constexpr std::size_t kCount = kSumsOf<kDtype>;
+  using Columns = ColumnAccumulators<kDtype, kSquares>;
+  static constexpr std::size_t kCount = Columns::kCount;
   // While elements are summed. Where a flag certifies, they are after it was
   // raised, to find the columns that raised it.
-  static constexpr bool kScans = kScansWhileSumming<kDtype, kSquares>;
-  static constexpr bool kProbes = kProbesUnits<kDtype>;
+  static constexpr bool kScans = Columns::kScans;
+  static constexpr bool kProbes = Columns::kProbes;
   static constexpr bool kScansLater = kSeesInexact || kProbes;
   static constexpr bool kIsScanned = kScans || kScansLater;
   // Not where two slices need no scan either; nor squares, of which some
@@ -118,7 +107,8 @@ class ColumnStrip {
         continue;
       }
       Begin();
-      AddRows<Slices::kTwo>(a + offset, b + offset, readable - offset, rows);
+      columns_.template AddRows<Slices::kTwo>(strip(), a + offset, b + offset,
+                                              readable - offset, rows);
       const std::size_t spilled = Close(a + offset, b + offset, rows);
       if (spilled > width_ / 4) to_spill = kRowsSpilledTogether;
     }
@@ -137,39 +127,6 @@ class ColumnStrip {
   // A total gains less than 2^52 a closing and holds 2^63.
   static constexpr std::int64_t kClosingsUntilDrain = 1 << 10;
 
-  // How far ahead rows are fetched.
-  static constexpr std::int64_t kRowsFetched = 2 * kTileRows;
-
-  // Two tensors come from memory quickest as two streams: row by row, as long
-  // as the accumulators, loaded and stored for each, take less time than that,
-  // which vectors of fewer than eight lanes do not.
-  std::int64_t TileRows() const {
-    constexpr bool kWaitsForMemory = !kSquares && kDtype == Dtype::kF32;
-    const bool row_by_row = kWaitsForMemory && LaneCount() >= 8;
-    return row_by_row && from_memory_ ? 1 : kTileRows;
-  }
-
-  // Fetches a line after the other; the same one, which costs nothing, if step
-  // is 0.
-  struct Fetch {
-    const Bits* a;
-    const Bits* b;
-    std::size_t step;  // in elements
-
-    HWY_INLINE void Next() {
-      PrefetchFar(a);
-      a += step;
-      if constexpr (kSquares) return;
-      PrefetchFar(b);
-      b += step;
-    }
-  };
-
-  std::size_t PaddedWidth() const {
-    const std::size_t step = 2 * LaneCount();
-    return (width_ + step - 1) / step * step;
-  }
-
   // The tops of the columns' channels, as they are added to a double's exponent
   // field. Columns behind the last one are summed too, and never looked at.
   void SetScales() {
@@ -182,7 +139,7 @@ class ColumnStrip {
       product_tops_[j] = shifted(top + channel.scale.other_top);
       counted_[j] = 1;
     });
-    for (std::size_t j = width_; j < PaddedWidth() + kScanRoom; ++j) {
+    for (std::size_t j = width_; j < Columns::Padded(width_) + kScanRoom; ++j) {
       sum_tops_[j] = product_tops_[j] = 0;
       counted_[j] = 0;
     }
@@ -193,10 +150,10 @@ class ColumnStrip {
   void SetProbes() {
     are_probed_ = true;
     ForEachColumn([&](std::size_t j, const ChannelTotals& channel) {
-      are_probed_ &= probes_.SetScale(j, channel.scale);
+      are_probed_ &= columns_.probes.SetScale(j, channel.scale);
     });
-    for (std::size_t j = width_; j < PaddedWidth() + kScanRoom; ++j) {
-      probes_.SetNone(j);
+    for (std::size_t j = width_; j < Columns::Padded(width_) + kScanRoom; ++j) {
+      columns_.probes.SetNone(j);
     }
   }
 
@@ -204,10 +161,10 @@ class ColumnStrip {
   // flag was raised.
   void SetBounds() {
     ForEachColumn([&](std::size_t j, const ChannelTotals& channel) {
-      extremes_.SetBounds(j, channel.scale);
+      columns_.extremes.SetBounds(j, channel.scale);
     });
-    for (std::size_t j = width_; j < PaddedWidth() + kScanRoom; ++j) {
-      extremes_.SetNoBounds(j);
+    for (std::size_t j = width_; j < Columns::Padded(width_) + kScanRoom; ++j) {
+      columns_.extremes.SetNoBounds(j);
     }
   }
 
@@ -242,15 +199,17 @@ class ColumnStrip {
                              hn::Load(di, tops)));
   }
 
+  StripRows strip() const { return {width_, box_.row_stride, from_memory_}; }
+
   void Begin() {
     const DoubleTag d;
     for (std::size_t k = 0; k < kCount; ++k) {
       for (std::size_t j = 0; j < width_; j += LaneCount()) {
-        hn::Store(Start(k, j), d, sums_[k] + j);
+        hn::Store(Start(k, j), d, columns_.sums[k] + j);
       }
     }
-    if constexpr (kScans) extremes_.Begin(width_);
-    if constexpr (kProbes) probes_.Begin(PaddedWidth());
+    if constexpr (kScans) columns_.extremes.Begin(width_);
+    if constexpr (kProbes) columns_.probes.Begin(Columns::Padded(width_));
     WatchFlagOf<kDtype, kSquares>();
   }
 
@@ -258,7 +217,7 @@ class ColumnStrip {
   bool AddUpper(const Bits* a, const Bits* b, std::int64_t readable,
                 std::int64_t rows) {
     Begin();
-    AddRows<Slices::kUpper>(a, b, readable, rows);
+    columns_.template AddRows<Slices::kUpper>(strip(), a, b, readable, rows);
     if (IsRaised(Flag::kInexact) || !AllStayInBinades(0, width_)) {
       upper_.DidNot();
       return false;
@@ -268,232 +227,13 @@ class ColumnStrip {
     return true;
   }
 
-  template <Slices kSlices>
-  void AddRows(const Bits* a, const Bits* b, std::int64_t readable,
-               std::int64_t rows) {
-    const std::int64_t most = TileRows();
-    for (std::int64_t row = 0; row < rows; row += most) {
-      const auto tile_rows =
-          static_cast<std::size_t>(std::min(most, rows - row));
-      const Bits* a_rows[kTileRows];
-      const Bits* b_rows[kTileRows];
-      for (std::size_t r = 0; r < tile_rows; ++r) {
-        const std::int64_t offset =
-            (row + static_cast<std::int64_t>(r)) * box_.row_stride;
-        a_rows[r] = Readable(a + offset, readable - offset, a_copy_[r]);
-        if constexpr (!kSquares) {
-          b_rows[r] = Readable(b + offset, readable - offset, b_copy_[r]);
-        } else {
-          b_rows[r] = a_rows[r];
-        }
-      }
-      const std::int64_t next = (row + kRowsFetched) * box_.row_stride;
-      if (tile_rows == kTileRows) {
-        AddTile<kSlices>(a_rows, b_rows, kTileRows, a + next, b + next);
-      } else if (tile_rows == 1) {
-        AddTile<kSlices>(a_rows, b_rows, 1, a + next, b + next);
-      } else {
-        AddTile<kSlices>(a_rows, b_rows, tile_rows, a + next, b + next);
-      }
-    }
-  }
-
-  // A row from which whole vectors can be read: itself, or a copy where that
-  // would read past the tensor.
-  const Bits* Readable(const Bits* row, std::int64_t readable, Bits* copy) {
-    const auto wanted = static_cast<std::int64_t>(PaddedWidth() + kScanRoom);
-    if (HWY_LIKELY(wanted <= readable)) return row;
-    std::memcpy(copy, row, width_ * sizeof(Bits));
-    std::memset(copy + width_, 0,
-                (static_cast<std::size_t>(wanted) - width_) * sizeof(Bits));
-    return copy;
-  }
-
-  // Adds a tile's rows, column by column: what is known of a column is loaded
-  // and stored once. Reads every element once from memory. While a part of the
-  // columns is added, one of as many rows from `a_next` and `b_next` on is
-  // fetched.
-  template <Slices kSlices>
-  HWY_INLINE void AddTile(const Bits* const* a_rows, const Bits* const* b_rows,
-                          std::size_t count, const Bits* a_next,
-                          const Bits* b_next) {
-    const std::size_t step = ScanLanes<kDtype>();
-    // What is behind the last column must not raise the flag.
-    constexpr bool kWatched = kSeesInexact || kSlices == Slices::kUpper;
-    const std::size_t whole = kWatched ? width_ - width_ % step : width_;
-    std::size_t j = 0;
-    for (std::size_t part = 1; part <= count; ++part) {
-      Fetch fetch = {a_next, b_next, from_memory_ ? step : 0};
-      const std::size_t end = part == count ? whole : part * whole / count;
-      for (; j < end; j += step) {
-        AddVectors<kSlices>(a_rows, b_rows, count, j, fetch,
-                            [](const Bits* from, std::size_t)
-                                HWY_ATTR { return LoadWide<kDtype>(from); });
-      }
-      a_next += box_.row_stride;
-      b_next += box_.row_stride;
-    }
-    if (!kWatched || whole == width_) return;
-    Fetch nothing = {a_next, b_next, 0};
-    AddVectors<kSlices>(a_rows, b_rows, count, whole, nothing,
-                        [this](const Bits* from, std::size_t k) HWY_ATTR {
-                          return LoadWideFirst<kDtype>(
-                              from, width_ - HWY_MIN(k, width_));
-                        });
-  }
-
-  // Columns j and on, as many as a scan reads at once; `load` reads a vector of
-  // columns k and on.
-  template <Slices kSlices, class Load>
-  HWY_INLINE void AddVectors(const Bits* const* a_rows,
-                             const Bits* const* b_rows, std::size_t count,
-                             std::size_t j, Fetch& fetch, const Load& load) {
-    if constexpr (kScansPairs<kDtype>) {
-      AddPair<kSlices>(a_rows, b_rows, count, j, fetch, load);
-    } else {
-      AddVector(a_rows, b_rows, count, j, fetch, load);
-    }
-  }
-
-  // Two vectors of columns of narrow elements.
-  template <Slices kSlices, class Load>
-  HWY_INLINE void AddPair(const Bits* const* a_rows, const Bits* const* b_rows,
-                          std::size_t count, std::size_t j, Fetch& fetch,
-                          const Load& load) {
-    constexpr bool kScansNow = kScans && kSlices == Slices::kTwo;
-    const DoubleTag d;
-    const ScanTag<kDtype> ds;
-    const std::size_t k = j + LaneCount();
-    auto sum_j = hn::Load(d, sums_[0] + j), sum_k = hn::Load(d, sums_[0] + k);
-    auto top_j = hn::Load(d, sums_[1] + j), top_k = hn::Load(d, sums_[1] + k);
-    auto rest_j = hn::Load(d, sums_[2] + j), rest_k = hn::Load(d, sums_[2] + k);
-    auto a_least = hn::LoadU(ds, extremes_.a_least + j);
-    auto a_greatest =
-        kSquares ? a_least : hn::LoadU(ds, extremes_.a_greatest + j);
-    auto b_least = kSquares ? a_least : hn::LoadU(ds, extremes_.b_least + j);
-    auto b_greatest =
-        kSquares ? a_least : hn::LoadU(ds, extremes_.b_greatest + j);
-    const ProbeTag df;
-    const auto a_factor = hn::LoadU(df, probes_.a.factor + j);
-    const auto b_factor = hn::LoadU(df, probes_.b.factor + j);
-    auto a_squares = hn::LoadU(df, probes_.a.squares + j);
-    auto b_squares = hn::LoadU(df, probes_.b.squares + j);
-    for (std::size_t r = 0; r < count; ++r) {
-      const Bits* const a = a_rows[r] + j;
-      const Bits* const b = b_rows[r] + j;
-      fetch.Next();
-      if constexpr (kProbes) {
-        ProbeVector<kSquares>(hn::BitCast(df, hn::LoadU(ds, a)), a_factor,
-                              a_squares);
-      }
-      if constexpr (kProbes && !kSquares) {
-        ProbeVector<kSquares>(hn::BitCast(df, hn::LoadU(ds, b)), b_factor,
-                              b_squares);
-      }
-      if constexpr (kScansNow) {
-        ScanVector<kDtype>(hn::LoadU(ds, a), a_least, a_greatest);
-      }
-      if constexpr (kScansNow && !kSquares) {
-        ScanVector<kDtype>(hn::LoadU(ds, b), b_least, b_greatest);
-      }
-      const auto a_j = load(a, j);
-      const auto a_k = load(a + LaneCount(), k);
-      const auto b_j = kSquares ? a_j : load(b, j);
-      const auto b_k = kSquares ? a_k : load(b + LaneCount(), k);
-      sum_j = AddAside(a_j, sum_j);
-      sum_k = AddAside(a_k, sum_k);
-      if constexpr (kSlices == Slices::kUpper) {
-        top_j = hn::MulAdd(a_j, b_j, top_j);
-        top_k = hn::MulAdd(a_k, b_k, top_k);
-      } else {
-        AddExactProduct(a_j, b_j, top_j, rest_j);
-        AddExactProduct(a_k, b_k, top_k, rest_k);
-      }
-    }
-    hn::Store(sum_j, d, sums_[0] + j);
-    hn::Store(sum_k, d, sums_[0] + k);
-    hn::Store(top_j, d, sums_[1] + j);
-    hn::Store(top_k, d, sums_[1] + k);
-    if constexpr (kSlices == Slices::kTwo) {
-      hn::Store(rest_j, d, sums_[2] + j);
-      hn::Store(rest_k, d, sums_[2] + k);
-    }
-    if constexpr (kProbes && !kSquares) {
-      hn::StoreU(a_squares, df, probes_.a.squares + j);
-      hn::StoreU(b_squares, df, probes_.b.squares + j);
-    }
-    if constexpr (kScansNow) hn::StoreU(a_least, ds, extremes_.a_least + j);
-    if constexpr (kScansNow && !kSquares) {
-      hn::StoreU(a_greatest, ds, extremes_.a_greatest + j);
-      hn::StoreU(b_least, ds, extremes_.b_least + j);
-      hn::StoreU(b_greatest, ds, extremes_.b_greatest + j);
-    }
-  }
-
-  // One vector of columns.
-  template <class Load>
-  HWY_INLINE void AddVector(const Bits* const* a_rows,
-                            const Bits* const* b_rows, std::size_t count,
-                            std::size_t j, Fetch& fetch, const Load& load) {
-    constexpr bool kWide = Certificate<kDtype>::kWide;
-    const DoubleTag d;
-    const ScanTag<kDtype> ds;
-    auto sum = hn::Load(d, sums_[0] + j);
-    auto top = hn::Load(d, sums_[1] + j);
-    auto rest = hn::Load(d, sums_[2] + j);
-    auto sum_rest = kWide ? hn::Load(d, sums_[kCount - 3] + j) : sum;
-    auto error = kWide ? hn::Load(d, sums_[kCount - 2] + j) : sum;
-    auto error_rest = kWide ? hn::Load(d, sums_[kCount - 1] + j) : sum;
-    auto a_least = hn::LoadU(ds, extremes_.a_least + j);
-    auto a_greatest =
-        kSquares ? a_least : hn::LoadU(ds, extremes_.a_greatest + j);
-    auto b_least = kSquares ? a_least : hn::LoadU(ds, extremes_.b_least + j);
-    auto b_greatest =
-        kSquares ? a_least : hn::LoadU(ds, extremes_.b_greatest + j);
-    for (std::size_t r = 0; r < count; ++r) {
-      fetch.Next();
-      const auto a = load(a_rows[r] + j, j);
-      if constexpr (kScans) {
-        ScanVector<kDtype>(hn::LoadU(ds, a_rows[r] + j), a_least, a_greatest);
-      }
-      auto b = a;
-      if constexpr (!kSquares) {
-        b = load(b_rows[r] + j, j);
-      }
-      if constexpr (kScans && !kSquares) {
-        ScanVector<kDtype>(hn::LoadU(ds, b_rows[r] + j), b_least, b_greatest);
-      }
-      if constexpr (kWide) {
-        sum_rest = hn::Add(sum_rest, TakeSlice(sum, a));
-        AddWideProduct(a, b, top, rest, error, error_rest);
-      } else {
-        sum = AddAside(a, sum);
-        AddExactProduct(a, b, top, rest);
-      }
-    }
-    hn::Store(sum, d, sums_[0] + j);
-    hn::Store(top, d, sums_[1] + j);
-    hn::Store(rest, d, sums_[2] + j);
-    if constexpr (kWide) {
-      hn::Store(sum_rest, d, sums_[3] + j);
-      hn::Store(error, d, sums_[4] + j);
-      hn::Store(error_rest, d, sums_[5] + j);
-    }
-    if constexpr (kScans) hn::StoreU(a_least, ds, extremes_.a_least + j);
-    if constexpr (kScans && !kSquares) {
-      hn::StoreU(a_greatest, ds, extremes_.a_greatest + j);
-      hn::StoreU(b_least, ds, extremes_.b_least + j);
-      hn::StoreU(b_greatest, ds, extremes_.b_greatest + j);
-    }
-  }
-
   // Squares only grow their sum, so the last one shows the greatest.
   bool AllSquaresStayBelow(std::size_t begin, std::size_t end) const {
     const DoubleTag d;
     auto above = hn::Zero(d);
     for (std::size_t j = begin; j < end; j += LaneCount()) {
-      const auto fits =
-          hn::Lt(hn::Load(d, sums_[1] + j), AtTops(kLimit, product_tops_ + j));
+      const auto fits = hn::Lt(hn::Load(d, columns_.sums[1] + j),
+                               AtTops(kLimit, product_tops_ + j));
       above = hn::Or(
           above, hn::IfThenElseZero(hn::Not(fits), hn::Load(d, counted_ + j)));
     }
@@ -504,7 +244,7 @@ class ColumnStrip {
     auto differences = hn::Zero(IntegerTag());
     for (std::size_t k = 0; k < kCount; ++k) {
       for (std::size_t j = begin; j < end; j += LaneCount()) {
-        SeeBinade(hn::Load(DoubleTag(), sums_[k] + j), Start(k, j),
+        SeeBinade(hn::Load(DoubleTag(), columns_.sums[k] + j), Start(k, j),
                   differences);
       }
     }
@@ -517,13 +257,13 @@ class ColumnStrip {
     if constexpr (kMustBeFinite<kDtype, kSquares>) {
       return AllStayInBinades(begin, end);
     }
-    if (kProbes && are_probed_) return probes_.AllStayBelow(begin, end);
-    return extremes_.AllStayBelow(begin, end);
+    if (kProbes && are_probed_) return columns_.probes.AllStayBelow(begin, end);
+    return columns_.extremes.AllStayBelow(begin, end);
   }
 
   // The same where elements were scanned, with none too small.
   bool AreCertified(std::size_t begin, std::size_t end) const {
-    if (kIsScanned && !extremes_.AllReach(begin, end)) return false;
+    if (kIsScanned && !columns_.extremes.AllReach(begin, end)) return false;
     return AreBounded(begin, end);
   }
 
@@ -540,16 +280,17 @@ class ColumnStrip {
 
   // What AreCertified tells of a column alone.
   bool IsCertified(std::size_t j) const {
-    if (kIsScanned && !extremes_.Reaches(j)) return false;
+    if (kIsScanned && !columns_.extremes.Reaches(j)) return false;
     if constexpr (kSquares) {
       const auto limit = std::bit_cast<std::int64_t>(kLimit) + product_tops_[j];
-      return sums_[1][j] < std::bit_cast<double>(limit);
+      return columns_.sums[1][j] < std::bit_cast<double>(limit);
     }
     if constexpr (kMustBeFinite<kDtype, kSquares>) {
-      return std::isfinite(sums_[0][j]) && std::isfinite(sums_[1][j]);
+      return std::isfinite(columns_.sums[0][j]) &&
+             std::isfinite(columns_.sums[1][j]);
     }
-    if (kProbes && are_probed_) return probes_.StaysBelow(j);
-    return extremes_.StaysBelow(j);
+    if (kProbes && are_probed_) return columns_.probes.StaysBelow(j);
+    return columns_.extremes.StaysBelow(j);
   }
 
   // Returns how many columns were spilled.
@@ -559,7 +300,7 @@ class ColumnStrip {
     if (HWY_LIKELY(all)) return 0;
     if constexpr (kScansLater) {
       SetBounds();
-      extremes_.Scan(a, b, box_.row_stride, rows, width_);
+      columns_.extremes.Scan(a, b, box_.row_stride, rows, width_);
     }
     TakeUncertifiedBack();
     return SpillColumns(a, b, rows);
@@ -613,7 +354,7 @@ class ColumnStrip {
     const DoubleTag d;
     for (std::size_t k = 0; k < kCount; ++k) {
       for (std::size_t j = 0; j < width_; j += LaneCount()) {
-        AddGain(hn::Load(d, sums_[k] + j), Start(k, j), units_[k] + j);
+        AddGain(hn::Load(d, columns_.sums[k] + j), Start(k, j), units_[k] + j);
       }
     }
   }
@@ -623,7 +364,7 @@ class ColumnStrip {
     for (std::size_t k = 0; k < kCount; ++k) {
       const auto start = std::bit_cast<std::int64_t>(kStarts[k]) +
                          (IsOfA(k) ? sum_tops_[j] : product_tops_[j]);
-      const auto gain = std::bit_cast<std::uint64_t>(sums_[k][j]) -
+      const auto gain = std::bit_cast<std::uint64_t>(columns_.sums[k][j]) -
                         static_cast<std::uint64_t>(start);
       units_[k][j] = static_cast<std::int64_t>(
           static_cast<std::uint64_t>(units_[k][j]) - gain);
@@ -663,7 +404,7 @@ class ColumnStrip {
 
   void ClearUnits() {
     for (auto& units : units_) {
-      std::memset(units, 0, PaddedWidth() * sizeof(units[0]));
+      std::memset(units, 0, Columns::Padded(width_) * sizeof(units[0]));
     }
   }
 
@@ -679,17 +420,12 @@ class ColumnStrip {
   UpperTries upper_;
 
   // By accumulator and column: its value, and the units it gained before.
-  HWY_ALIGN double sums_[kCount][kStripRoom];
+  Columns columns_;
   HWY_ALIGN std::int64_t units_[kCount][kStripRoom];
   // By column: its scale, and what certifies it.
   HWY_ALIGN std::int64_t sum_tops_[kStripRoom];
   HWY_ALIGN std::int64_t product_tops_[kStripRoom];
   HWY_ALIGN double counted_[kStripRoom];  // 1, and 0 behind the last column
-  ColumnProbes<kSquares, kStripRoom> probes_;
-  ColumnExtremes<kDtype, kSquares, kStripRoom> extremes_;
-  // Rows at the very end of a tensor.
-  HWY_ALIGN Bits a_copy_[kTileRows][kStripRoom];
-  HWY_ALIGN Bits b_copy_[kTileRows][kStripRoom];
   // Columns that are spilled: which, and their values.
   bool is_spilled_[kStripRoom];
   HWY_ALIGN Bits a_turned_[kTurnedColumns][kTurnedRoom];

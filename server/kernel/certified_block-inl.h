@@ -5,9 +5,8 @@
 // nothing was rounded, or that elements are multiples of a unit
 // (arithmetic_flag-inl.h); where it gives none, they are scanned in the same
 // pass: integer operations, which go where the sums' additions, of which a core
-// has least, leave room. A block that turns out not
-// to be certified has been summed in vain, so after one the next is looked at
-// first.
+// has least, leave room. A block that turns out not to be certified has been
+// summed in vain, so after one the next is looked at first.
 #if defined(BATCHNORMD_SERVER_KERNEL_CERTIFIED_BLOCK_INL_H_) == \
     defined(HWY_TARGET_TOGGLE)
 #ifdef BATCHNORMD_SERVER_KERNEL_CERTIFIED_BLOCK_INL_H_

@@ -28,6 +28,7 @@
 #include "server/kernel/spilled_block-inl.h"
 #include "server/kernel/sum_runs-inl.h"
 #include "server/kernel/turn_columns-inl.h"
+#include "server/kernel/unit_probe-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace batchnorm::kernel::HWY_NAMESPACE {
@@ -128,7 +129,8 @@ class ColumnStrip {
   static constexpr std::int64_t kClosingsUntilDrain = 1 << 10;
 
   // The tops of the columns' channels, as they are added to a double's exponent
-  // field. Columns behind the last one are summed too, and never looked at.
+  // field. Columns behind the last one are summed too, at its scale: what is
+  // not looked at should not leave its binade either.
   void SetScales() {
     const auto shifted = [](int exponent) {
       return static_cast<std::int64_t>(exponent) * (std::int64_t{1} << 52);
@@ -140,7 +142,8 @@ class ColumnStrip {
       counted_[j] = 1;
     });
     for (std::size_t j = width_; j < Columns::Padded(width_) + kScanRoom; ++j) {
-      sum_tops_[j] = product_tops_[j] = 0;
+      sum_tops_[j] = sum_tops_[width_ - 1];
+      product_tops_[j] = product_tops_[width_ - 1];
       counted_[j] = 0;
     }
     if constexpr (kProbes) SetProbes();

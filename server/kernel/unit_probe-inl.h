@@ -45,26 +45,19 @@ inline constexpr BoundedBy kBoundedBy =
 using ProbeTag = hn::ScalableTag<float>;
 using FloatVector = hn::Vec<ProbeTag>;
 
-// Raises the flag if a value is no multiple of its unit. A factor of 0 raises
-// it never.
-HWY_INLINE void ProbeUnits(FloatVector values, FloatVector factors) {
+// Raises the flag if a value is no multiple of its unit; a factor of 0 raises
+// it never. Adds the values' squares, unless their sum is what is asked for.
+template <bool kSquares>
+HWY_INLINE void ProbeVector(FloatVector values, FloatVector factors,
+                            FloatVector& squares) {
 #if HWY_TARGET == HWY_AVX2
   __m256 product;
   asm volatile("vmulps %2, %1, %0"
                : "=x"(product)
                : "x"(values.raw), "x"(factors.raw));
 #else
-  (void)values;
   (void)factors;
 #endif
-}
-
-// The same, and adds the values' squares, which are bounded otherwise where
-// their sum is asked for.
-template <bool kSquares>
-HWY_INLINE void ProbeVector(FloatVector values, FloatVector factors,
-                            FloatVector& squares) {
-  ProbeUnits(values, factors);
   if constexpr (!kSquares) squares = hn::MulAdd(values, values, squares);
 }
 

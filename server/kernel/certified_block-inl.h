@@ -154,13 +154,8 @@ HWY_INLINE Extremes<BitsOf<kDtype>> ScanBlock(const BitsOf<kDtype>* values,
   auto least = hn::Set(d, static_cast<BitsOf<kDtype>>(~BitsOf<kDtype>{0}));
   auto greatest = hn::Zero(d);
   for (std::size_t row = 0; row < block.rows; ++row) {
-    std::size_t i = 0;
-    for (; i + lanes <= block.length; i += lanes) {
-      ScanVector<kDtype>(hn::LoadU(d, values + i), least, greatest);
-    }
-    if (i < block.length) {
-      ScanVector<kDtype>(LoadFirst(d, values + i, block.length - i), least,
-                         greatest);
+    for (std::size_t i = 0; i < block.length; i += lanes) {
+      ScanVector<kDtype>(LoadSome(d, values, i, block.length), least, greatest);
     }
     values += block.stride;
   }
@@ -311,6 +306,25 @@ HWY_INLINE bool AddCertifiedBlock(const BitsOf<kDtype>* a,
       }
     }
   };
+  // Elements i and on, `left` of them, fewer than two vectors of doubles;
+  // `load` reads as many of a vector as it is told.
+  const auto add_rest = [&](std::size_t i, std::size_t left,
+                            const auto& load) HWY_ATTR {
+    const ElementBitsTag<kDtype> de;
+    for (std::size_t k = 0; (kScans || kProbes) && k < left;
+         k += hn::Lanes(ds)) {
+      const std::size_t size = HWY_MIN(left - k, hn::Lanes(ds));
+      look(i + k, [&](const BitsOf<kDtype>* from)
+                      HWY_ATTR { return load(ds, from, size); });
+    }
+    const std::size_t size0 = HWY_MIN(left, lanes);
+    const auto a0 = Widen<kDtype>(load(de, a + i, size0));
+    add0(a0, kSquares ? a0 : Widen<kDtype>(load(de, b + i, size0)));
+    if (left <= lanes) return;
+    i += lanes;
+    const auto a1 = Widen<kDtype>(load(de, a + i, left - lanes));
+    add1(a1, kSquares ? a1 : Widen<kDtype>(load(de, b + i, left - lanes)));
+  };
   for (std::size_t row = 0; row < block.rows; ++row) {
     std::size_t i = 0;
     for (; i + 2 * lanes <= block.length; i += 2 * lanes) {
@@ -330,18 +344,14 @@ HWY_INLINE bool AddCertifiedBlock(const BitsOf<kDtype>* a,
       add1(a1, b1);
     }
     if (const std::size_t left = block.length - i; left > 0) {
-      for (std::size_t k = 0; (kScans || kProbes) && k < left;
-           k += hn::Lanes(ds)) {
-        look(i + k, [&](const BitsOf<kDtype>* from)
-                        HWY_ATTR { return LoadFirst(ds, from, left - k); });
-      }
-      const auto a0 = LoadWideFirst<kDtype>(a + i, left);
-      const auto b0 = kSquares ? a0 : LoadWideFirst<kDtype>(b + i, left);
-      add0(a0, b0);
-      if (left > lanes) {
-        i += lanes;
-        const auto a1 = LoadWideFirst<kDtype>(a + i, left - lanes);
-        add1(a1, kSquares ? a1 : LoadWideFirst<kDtype>(b + i, left - lanes));
+      if (HWY_LIKELY(block.length >= 2 * lanes)) {
+        add_rest(i, left,
+                 [](auto tag, const BitsOf<kDtype>* from, std::size_t size)
+                     HWY_ATTR { return LoadLast(tag, from + size, size); });
+      } else {
+        add_rest(i, left,
+                 [](auto tag, const BitsOf<kDtype>* from, std::size_t size)
+                     HWY_ATTR { return LoadFirst(tag, from, size); });
       }
     }
     a += block.stride;

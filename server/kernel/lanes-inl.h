@@ -133,19 +133,49 @@ HWY_INLINE DoubleVector LoadWide(const BitsOf<kDtype>* from) {
   return Widen<kDtype>(hn::LoadU(ElementBitsTag<kDtype>(), from));
 }
 
+// Whether loads under a mask read nothing else.
+template <typename T>
+inline constexpr bool kMaskedLoadsAreExact =
+    !HWY_MEM_OPS_MIGHT_FAULT || (HWY_TARGET == HWY_AVX2 && sizeof(T) >= 4);
+
 // The first `size` values, and zeros; reads no further. `size` may be 0 or more
 // than there are lanes.
 template <class D, typename T = hn::TFromD<D>>
 HWY_INLINE hn::Vec<D> LoadFirst(D d, const T* from, std::size_t size) {
   const std::size_t lanes = hn::Lanes(d);
   if (size >= lanes) return hn::LoadU(d, from);
-#if !HWY_MEM_OPS_MIGHT_FAULT
-  return hn::MaskedLoad(hn::FirstN(d, size), d, from);
-#else
-  HWY_ALIGN T values[hn::MaxLanes(d)] = {};
-  std::memcpy(values, from, size * sizeof(T));
-  return hn::Load(d, values);
-#endif
+  if constexpr (kMaskedLoadsAreExact<T>) {
+    return hn::MaskedLoad(hn::FirstN(d, size), d, from);
+  } else {
+    HWY_ALIGN T values[hn::MaxLanes(d)] = {};
+    std::memcpy(values, from, size * sizeof(T));
+    return hn::Load(d, values);
+  }
+}
+
+// The `size` values before `end`, no more than there are lanes, and zeros.
+// REQUIRES: a whole vector before `end` can be read. Then this is quicker than
+// LoadFirst where values have to be put together in memory, which a load that
+// follows at once has to wait for.
+template <class D, typename T = hn::TFromD<D>>
+HWY_INLINE hn::Vec<D> LoadLast(D d, const T* end, std::size_t size) {
+  if constexpr (kMaskedLoadsAreExact<T>) {
+    return hn::MaskedLoad(hn::FirstN(d, size), d, end - size);
+  } else {
+    const std::size_t lanes = hn::Lanes(d);
+    const auto others = hn::FirstN(d, lanes - size);
+    return hn::IfThenZeroElse(others, hn::LoadU(d, end - lanes));
+  }
+}
+
+// Values i and on of `size`; where fewer are left than there are lanes, the
+// last vector of them: for what may see a value twice.
+template <class D, typename T = hn::TFromD<D>>
+HWY_INLINE hn::Vec<D> LoadSome(D d, const T* from, std::size_t i,
+                               std::size_t size) {
+  const std::size_t lanes = hn::Lanes(d);
+  if (size < lanes) return LoadFirst(d, from, size);
+  return hn::LoadU(d, from + HWY_MIN(i, size - lanes));
 }
 
 // The first `size` elements, and zeros.

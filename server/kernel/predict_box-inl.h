@@ -80,7 +80,7 @@ HWY_INLINE BitsOf<kDtype> SampleOfChannel(const BitsOf<kDtype>* values,
   for (std::int64_t i = 0; i < rows; ++i) {
     const auto* row = values + box.offset + SampledRow(box, i) * box.row_stride;
     for (std::size_t j = 0; j < columns; j += hn::Lanes(d)) {
-      largest = GreaterOf(d, largest, LoadFirst(d, row + j, columns - j));
+      largest = GreaterOf(d, largest, LoadSome(d, row, j, columns));
     }
   }
   HWY_ALIGN BitsOf<kDtype> greatest[hn::MaxLanes(d)];

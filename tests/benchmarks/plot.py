@@ -1,9 +1,9 @@
 """Bandwidth over size, batchnormd and its peers against the memory copy.
 
-    plot.py RESULTS.json [FOLDER]
+    plot.py RESULTS.json NAME
 
-reads what `kernel_benchmark --format json` printed and writes bandwidth.svg and
-bandwidth.png (into this folder unless another is named).
+reads what `kernel_benchmark --format json` printed and writes NAME.svg and
+NAME.png.
 """
 
 import json
@@ -79,7 +79,8 @@ def dress(axes):
     axes.set_axisbelow(True)
 
 
-def draw(run, folder):
+def draw(run, stem):
+    """Writes the picture to stem.svg and stem.png."""
     directions = ("forward", "backward")
     figure, grid = pyplot.subplots(
         len(directions), len(run["threads"]), figsize=(5.2 * len(run["threads"]), 8),
@@ -99,11 +100,10 @@ def draw(run, folder):
     figure.tight_layout()
     # The same results give the same files.
     matplotlib.rcParams["svg.hashsalt"] = "bandwidth"
-    figure.savefig(folder / "bandwidth.svg", metadata={"Date": None})
-    figure.savefig(folder / "bandwidth.png", dpi=110, metadata={"Software": None})
+    figure.savefig(f"{stem}.svg", metadata={"Date": None})
+    figure.savefig(f"{stem}.png", dpi=110, metadata={"Software": None})
 
 
 if __name__ == "__main__":
-    here = pathlib.Path(__file__).resolve().parent
-    run = json.loads(pathlib.Path(sys.argv[1]).read_text())
-    draw(run, pathlib.Path(sys.argv[2]) if len(sys.argv) > 2 else here)
+    results, name = sys.argv[1:]
+    draw(json.loads(pathlib.Path(results).read_text()), name)

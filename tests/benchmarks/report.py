@@ -1,9 +1,10 @@
-"""Puts the results of a full run into README.md, and draws its plots.
+"""Writes the results of a full run as a page of tables, with its plot.
 
-    report.py RESULTS.json
+    report.py RESULTS.json MACHINE
 
-RESULTS.json is what `kernel_benchmark --format json` printed. Everything
-between the two marks in README.md is replaced.
+RESULTS.json is what `kernel_benchmark --format json` printed. MACHINE names the
+kind of machine, by its widest vectors: avx512, avx2. Writes results/MACHINE.md,
+results/MACHINE.svg and results/MACHINE.png.
 """
 
 import json
@@ -12,9 +13,7 @@ import sys
 
 import plot
 
-HERE = pathlib.Path(__file__).resolve().parent
-BEGIN = "<!-- kernel_benchmark: begin -->"
-END = "<!-- kernel_benchmark: end -->"
+RESULTS = pathlib.Path(__file__).resolve().parent / "results"
 METRICS = {
     "over copy": "/copy",
     "over plain": "/plain",
@@ -76,14 +75,19 @@ def problem_table(run):
     return table(titles, rows)
 
 
-def section(run):
+def page(run, machine):
     kept = sum(target["met"] for target in run["targets"])
     quick = ", the quick subset" if run["quick"] else ""
     return f"""\
+# kernel_benchmark, {machine}
+
+Made by [report.py](../report.py); columns and targets are explained in
+[its README](../README.md).
+
 {run["machine"]}. oneDNN {run["onednn"]}, PyTorch {run["pytorch"] or "left out"}{quick}.
 Load average before the run: {run["load"]:.1f}.
 
-![Bandwidth over size](bandwidth.svg)
+![Bandwidth over size]({machine}.svg)
 
 {kept} of {len(run["targets"])} targets met.
 
@@ -95,17 +99,15 @@ Load average before the run: {run["load"]:.1f}.
 
 {problem_table(run)}
 
-</details>"""
+</details>
+"""
 
 
-def main(results):
+def main(results, machine):
     run = json.loads(pathlib.Path(results).read_text())
-    plot.draw(run, HERE)
-    readme = HERE / "README.md"
-    before, rest = readme.read_text().split(BEGIN)
-    after = rest.split(END)[1]
-    readme.write_text(f"{before}{BEGIN}\n{section(run)}\n{END}{after}")
+    plot.draw(run, RESULTS / machine)
+    (RESULTS / f"{machine}.md").write_text(page(run, machine))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -7,11 +7,13 @@
 #include <hwy/aligned_allocator.h>
 #include <hwy/highway.h>
 
+#include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
 
 #include "server/kernel/caches.h"
+#include "server/kernel/lanes-inl.h"
 #include "server/kernel/predict_box-inl.h"
 #include "server/kernel/sum_columns-inl.h"
 #include "server/kernel/sum_runs-inl.h"
@@ -19,8 +21,16 @@
 HWY_BEFORE_NAMESPACE();
 namespace batchnorm::kernel::HWY_NAMESPACE {
 
-// From this many columns a channel on, its accumulators stay in registers.
-inline constexpr std::int64_t kRunColumns = 32;
+// Whether a channel at a time is summed, its accumulators in registers. With
+// many columns each; and with few rows, which take less time than a column of
+// accumulators does to begin and to close.
+inline bool IsSummedInRuns(const Box& box) {
+  constexpr std::int64_t kManyColumns = 32;
+  const auto lanes = static_cast<std::int64_t>(LaneCount());
+  const std::int64_t columns = std::min(box.inner, box.columns);
+  if (columns >= kManyColumns) return true;
+  return columns >= 2 * lanes && box.rows * lanes <= 4 * kManyColumns;
+}
 
 template <Dtype kDtype, bool kSquares>
 void AddBox(const std::byte* a, const std::byte* b, std::int64_t size,
@@ -30,7 +40,7 @@ void AddBox(const std::byte* a, const std::byte* b, std::int64_t size,
   PredictBox<kDtype, kSquares>(a_bits, b_bits, box, channels);
   if (only_predict) return;
   const auto bytes = static_cast<std::size_t>(size) * SizeOf(kDtype);
-  if (std::min(box.inner, box.columns) >= kRunColumns) {
+  if (IsSummedInRuns(box)) {
     const bool from_memory =
         kSquares ? ComesFromMemory(bytes) : PairComesFromMemory(bytes);
     SumRuns<kDtype, kSquares>(a_bits, b_bits, from_memory, box, channels);

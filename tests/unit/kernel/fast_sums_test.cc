@@ -80,6 +80,8 @@ TEST_P(FastSumsTest, AreTheReadableSumsForEveryKindOfData) {
     ExpectSums({{70, 19}, {1}}, generator);
     ExpectSums({{3, 2, 1100}, {1}}, generator);
     ExpectSums({{40, 3, 50}, {1}}, generator);
+    ExpectSums({{5, 9, 20}, {1}}, generator);
+    ExpectSums({{200, 2, 20}, {1}}, generator);
     ExpectSums({{1100, 7}, {1}}, generator);
     ExpectSums({{1100, 3, 2}, {1}}, generator);
   }

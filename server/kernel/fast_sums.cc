@@ -21,15 +21,16 @@
 HWY_BEFORE_NAMESPACE();
 namespace batchnorm::kernel::HWY_NAMESPACE {
 
-// Whether a channel at a time is summed, its accumulators in registers. With
-// many columns each; and with few rows, which take less time than a column of
-// accumulators does to begin and to close.
+// Whether a channel at a time is summed, its accumulators in registers: with
+// many columns each; and with few rows, whose elements take less time than the
+// accumulators that columns have in memory take to begin and to close.
 inline bool IsSummedInRuns(const Box& box) {
   constexpr std::int64_t kManyColumns = 32;
+  constexpr std::int64_t kFewRows = 128;  // by lanes: 32 of four, 16 of eight
   const auto lanes = static_cast<std::int64_t>(LaneCount());
   const std::int64_t columns = std::min(box.inner, box.columns);
   if (columns >= kManyColumns) return true;
-  return columns >= 2 * lanes && box.rows * lanes <= 4 * kManyColumns;
+  return columns >= 2 * lanes && box.rows * lanes <= kFewRows;
 }
 
 template <Dtype kDtype, bool kSquares>

@@ -7,14 +7,12 @@
 
 #include <algorithm>
 #include <bit>
-#include <cfenv>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
 
-#include "server/kernel/float_formats.h"
 #include "tests/unit/kernel/hard_batches.h"
 #include "tests/unit/kernel/truth.h"
 
@@ -440,115 +438,6 @@ TYPED_TEST(ProbedLaneTest, SumsExactlyWhereItIsFull) {
                        std::vector(TypeParam::kAdds, sign * v)};
     EXPECT_EQ(SummedLane<TypeParam>(lane, {0, 0}).sums, TrueSums(lane));
   }
-}
-
-// A float is probed right if the underflow flag tells whether it is a multiple.
-TEST(ProbeTest, WhatIsNoMultipleOfTheUnitUnderflows) {
-  Random random(3);
-  Numbers<Kind<Dtype::kF32, false>> numbers(random);
-  int multiples = 0;
-  for (int top = ProbeScale::kLeastTop; top <= ProbeScale::kGreatestTop;
-       ++top) {
-    const int unit = Certificate<Dtype::kF32>::UnitOf(top);
-    for (int exponent = unit - 30; exponent < top + 10; ++exponent) {
-      for (const double drawn :
-           {numbers.Odd(exponent), std::ldexp(1.0, exponent),
-            std::ldexp(3.0, exponent), -numbers.Odd(exponent), 0.0}) {
-        const volatile auto v = static_cast<float>(drawn);
-        const double units = std::ldexp(static_cast<double>(v), -unit);
-        std::feclearexcept(FE_ALL_EXCEPT);
-        const volatile float product = v * ProbeScale::Of(top).factor;
-        const bool underflowed = std::fetestexcept(FE_UNDERFLOW) != 0;
-        (void)product;
-        const bool is_multiple = units == std::trunc(units);
-        multiples += int{is_multiple};
-        ASSERT_EQ(underflowed, !is_multiple) << v << ", top " << top;
-      }
-    }
-  }
-  EXPECT_GT(multiples, 1000);
-}
-
-// The two bounds of single values, as the vector code compares them.
-template <typename K>
-class CertifiedValuesTest : public testing::Test {
- protected:
-  using Bounds = typename K::C;
-  using Bits = typename Bounds::Bits;
-
-  static bool ReachesLeast(Bits magnitude, int top) {
-    const auto doubled = static_cast<Bits>(magnitude << 1);
-    return static_cast<Bits>(doubled - 1) >= Bounds::DoubledLeast(top);
-  }
-  static bool StaysBelow(Bits magnitude, int top) {
-    return static_cast<Bits>(magnitude << 1) < Bounds::DoubledBound(top);
-  }
-
-  static double ValueOf(Bits bits) {
-    if constexpr (K::kDtype == Dtype::kF16) return WidenF16(bits);
-    if constexpr (K::kDtype == Dtype::kBF16) return WidenBF16(bits);
-    if constexpr (K::kDtype == Dtype::kF32) return std::bit_cast<float>(bits);
-    if constexpr (K::kDtype == Dtype::kF64) return std::bit_cast<double>(bits);
-  }
-
-  // Zero and the magnitudes near every power of two, infinity included; NaN.
-  static std::vector<Bits> Magnitudes() {
-    constexpr int kFractionBits = K::kPrecision - 1;
-    constexpr Bits kSign = static_cast<Bits>(Bits{1} << (8 * sizeof(Bits) - 1));
-    std::vector<Bits> magnitudes = {0, 1, 2, 3, static_cast<Bits>(kSign - 1)};
-    for (int bit = 2; bit < kFractionBits; ++bit) {  // subnormals
-      magnitudes.push_back(static_cast<Bits>(Bits{1} << bit));
-    }
-    for (Bits v = Bits{1} << kFractionBits; v < kSign;
-         v = static_cast<Bits>(v + (Bits{1} << kFractionBits))) {
-      for (const int step : {-1, 0, 1}) {
-        magnitudes.push_back(static_cast<Bits>(v + static_cast<Bits>(step)));
-      }
-    }
-    return magnitudes;
-  }
-
-  template <typename Visit>
-  static void ForEachTop(const Visit& visit) {
-    const int step = Bounds::kWide ? 19 : 3;
-    for (int top = Bounds::kLeastTop; top < Bounds::kGreatestTop; top += step) {
-      visit(top);
-    }
-    for (const int top : {-14, 0, 15, 127, Bounds::kGreatestTop}) visit(top);
-  }
-};
-
-using Formats =
-    testing::Types<Kind<Dtype::kF16, false>, Kind<Dtype::kBF16, false>,
-                   Kind<Dtype::kF32, false>, Kind<Dtype::kF64, false>>;
-TYPED_TEST_SUITE(CertifiedValuesTest, Formats, KindName);
-
-TYPED_TEST(CertifiedValuesTest, AreZeroOrReachTheLeastOrAreMultiplesAnyway) {
-  using C = typename TypeParam::C;
-  this->ForEachTop([&](int top) {
-    for (const auto magnitude : this->Magnitudes()) {
-      const double v = this->ValueOf(magnitude);
-      if (!std::isfinite(v)) continue;
-      const bool passes = this->ReachesLeast(magnitude, top);
-      if (v == 0 || v >= std::ldexp(1.0, top - C::kRange)) {
-        ASSERT_TRUE(passes) << v << ", top " << top;
-      }
-      if (!passes) continue;
-      const double units = std::ldexp(v, -C::UnitOf(top));
-      ASSERT_EQ(units, std::floor(units)) << v << ", top " << top;
-    }
-  });
-}
-
-TYPED_TEST(CertifiedValuesTest, StayBelowTheTopExactlyWhereTheyAreBelowIt) {
-  this->ForEachTop([&](int top) {
-    for (const auto magnitude : this->Magnitudes()) {
-      const double v = this->ValueOf(magnitude);
-      ASSERT_EQ(this->StaysBelow(magnitude, top),
-                std::isfinite(v) && v < std::ldexp(1.0, top + 1))
-          << v << ", top " << top;
-    }
-  });
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -46,11 +47,25 @@ std::string PathOf(const CLI::App& app) {
   return PathOf(*app.get_parent()) + " " + app.get_name();
 }
 
+// What was meant by an argument that `app` does not take: the batch, where that
+// is a flag and nothing else.
+std::optional<std::string> MeantByArgument(const CLI::App& app,
+                                           const std::string& word) {
+  const auto arguments = app.get_options(
+      [](const CLI::Option* option) { return option->get_positional(); });
+  if (!arguments.empty() || app.get_option_no_throw("--x") == nullptr) {
+    return std::nullopt;
+  }
+  return "--x " + word;
+}
+
 Diagnosis UnknownWord(const CLI::App& app, const std::string& word) {
   const bool flag = word.starts_with("-");
   const bool command = !flag && !SubcommandNames(app).empty();
   const auto known = flag ? FlagNames(&app) : SubcommandNames(app);
-  const auto nearest = Suggest(word.substr(0, word.find('=')), known);
+  const auto nearest = flag || command
+                           ? Suggest(word.substr(0, word.find('=')), known)
+                           : MeantByArgument(app, word);
   const std::string path = PathOf(app);
   Diagnosis diagnosis;
   diagnosis.error =

@@ -6,10 +6,10 @@ reads what `kernel_benchmark --format json` printed and writes NAME.svg and
 NAME.png.
 """
 
+import argparse
 import json
 import pathlib
 import statistics
-import sys
 
 import matplotlib
 
@@ -104,6 +104,21 @@ def draw(run, stem):
     figure.savefig(f"{stem}.png", dpi=110, metadata={"Software": None})
 
 
+def run_of(path):
+    """What kernel_benchmark printed: the type of an argument."""
+    try:
+        return json.loads(pathlib.Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"no results in {path}: {error}") from error
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("results", metavar="RESULTS.json", type=run_of)
+    parser.add_argument("name", metavar="NAME", help="of the pictures, without a suffix")
+    arguments = parser.parse_args()
+    draw(arguments.results, arguments.name)
+
+
 if __name__ == "__main__":
-    results, name = sys.argv[1:]
-    draw(json.loads(pathlib.Path(results).read_text()), name)
+    main()

@@ -7,9 +7,8 @@ kind of machine, by its widest vectors: avx512, avx2. Writes results/MACHINE.md,
 results/MACHINE.svg and results/MACHINE.png.
 """
 
-import json
+import argparse
 import pathlib
-import sys
 
 import plot
 
@@ -103,11 +102,14 @@ Load average before the run: {run["load"]:.1f}.
 """
 
 
-def main(results, machine):
-    run = json.loads(pathlib.Path(results).read_text())
-    plot.draw(run, RESULTS / machine)
-    (RESULTS / f"{machine}.md").write_text(page(run, machine))
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("results", metavar="RESULTS.json", type=plot.run_of)
+    parser.add_argument("machine", metavar="MACHINE", help="avx512 or avx2, for example")
+    arguments = parser.parse_args()
+    plot.draw(arguments.results, RESULTS / arguments.machine)
+    (RESULTS / f"{arguments.machine}.md").write_text(page(arguments.results, arguments.machine))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -84,6 +84,11 @@ MISTYPED = {
         "bn health: unknown argument 'now'",
         "`bn health --help` shows what there is",
     ),
+    "a file without its flag": (
+        ["eval", "x.npy"],
+        "bn eval: unknown argument 'x.npy'",
+        "did you mean --x x.npy?",
+    ),
 }
 
 

@@ -56,21 +56,26 @@ class ColumnAccumulators {
   static constexpr std::size_t kCount = kSumsOf<kDtype>;
   static constexpr bool kScans = kScansWhileSumming<kDtype, kSquares>;
   static constexpr bool kProbes = kProbesUnits<kDtype>;
+  // Squares of few digits, of which the upper slice alone takes nearly all.
+  static constexpr bool kTriesUpperIfLarge =
+      kScans && kScansPairs<kDtype> && kSquares && kDtype == Dtype::kBF16;
 
   // NOLINTNEXTLINE(modernize-use-equals-default): zeroes nothing
   ColumnAccumulators() {}
 
   // How many columns are added, some of them behind the last one.
   static std::size_t Padded(std::size_t width) {
-    const std::size_t step = 2 * LaneCount();
+    const std::size_t step = std::max(2 * LaneCount(), StepColumns());
     return (width + step - 1) / step * step;
   }
 
   // Adds rows from `a` and `b` on, of which `readable` elements can be read, to
-  // the sums, and what certifies these to probes or extremes.
+  // the sums, and what certifies these to probes or extremes. Returns how many
+  // columns, counted once a tile, had values too small for kUpperIfLarge.
   template <Slices kSlices>
-  void AddRows(const StripRows& strip, const Bits* a, const Bits* b,
-               std::int64_t readable, std::int64_t rows) {
+  std::size_t AddRows(const StripRows& strip, const Bits* a, const Bits* b,
+                      std::int64_t readable, std::int64_t rows) {
+    small_columns_ = 0;
     const std::int64_t most = TileRows(strip.from_memory);
     for (std::int64_t row = 0; row < rows; row += most) {
       const auto tile_rows =
@@ -98,6 +103,7 @@ class ColumnAccumulators {
         AddTile<kSlices>(strip, a_rows, b_rows, tile_rows, a + next, b + next);
       }
     }
+    return small_columns_;
   }
 
   HWY_ALIGN double sums[kCount][kStripRoom];
@@ -115,6 +121,11 @@ class ColumnAccumulators {
     constexpr bool kWaitsForMemory = !kSquares && kDtype == Dtype::kF32;
     const bool row_by_row = kWaitsForMemory && LaneCount() >= 8;
     return row_by_row && from_memory ? 1 : kTileRows;
+  }
+
+  // Columns that are added at once.
+  static std::size_t StepColumns() {
+    return (kTriesUpperIfLarge ? 2 : 1) * ScanLanes<kDtype>();
   }
 
   // Fetches a line after the other; the same one, which costs nothing, if step
@@ -153,7 +164,7 @@ class ColumnAccumulators {
   HWY_INLINE void AddTile(const StripRows& strip, const Bits* const* a_rows,
                           const Bits* const* b_rows, std::size_t count,
                           const Bits* a_next, const Bits* b_next) {
-    const std::size_t step = ScanLanes<kDtype>();
+    const std::size_t step = StepColumns();
     // What is behind the last column must not raise the flag.
     constexpr bool kWatched = kSeesInexact || kSlices == Slices::kUpper;
     const std::size_t whole =
@@ -179,17 +190,71 @@ class ColumnAccumulators {
                         });
   }
 
-  // Columns j and on, as many as a scan reads at once; `load` reads a vector of
-  // columns k and on.
+  // Columns j and on, StepColumns() of them; `load` reads a vector of columns k
+  // and on.
   template <Slices kSlices, class Load>
   HWY_INLINE void AddVectors(const Bits* const* a_rows,
                              const Bits* const* b_rows, std::size_t count,
                              std::size_t j, Fetch& fetch, const Load& load) {
-    if constexpr (kScansPairs<kDtype>) {
+    if constexpr (kTriesUpperIfLarge) {
+      Fetch nothing = {fetch.a, fetch.b, 0};
+      constexpr bool kTries = kSlices == Slices::kUpperIfLarge;
+      if constexpr (kTries) {
+        if (HWY_LIKELY(AddIfLarge(a_rows, count, j, fetch, load))) return;
+        small_columns_ += StepColumns();
+      }
+      AddPair<Slices::kTwo>(a_rows, b_rows, count, j, kTries ? nothing : fetch,
+                            load);
+      AddPair<Slices::kTwo>(a_rows, b_rows, count, j + 2 * LaneCount(), nothing,
+                            load);
+    } else if constexpr (kScansPairs<kDtype>) {
       AddPair<kSlices>(a_rows, b_rows, count, j, fetch, load);
     } else {
       AddVector(a_rows, b_rows, count, j, fetch, load);
     }
+  }
+
+  // Four vectors of columns, their squares in the upper slice alone; or returns
+  // false and adds nothing, if any value is too small for that. (One that is not
+  // is large enough for two slices as well, and not noted in extremes.)
+  template <class Load>
+  HWY_INLINE bool AddIfLarge(const Bits* const* rows, std::size_t count,
+                             std::size_t j, Fetch& fetch, const Load& load) {
+    const DoubleTag d;
+    const hn::Twice<ScanTag<kDtype>> ds;
+    const std::size_t k = j + LaneCount(), l = k + LaneCount();
+    const std::size_t m = l + LaneCount();
+    auto sum_j = hn::Load(d, sums[0] + j), sum_k = hn::Load(d, sums[0] + k);
+    auto sum_l = hn::Load(d, sums[0] + l), sum_m = hn::Load(d, sums[0] + m);
+    auto top_j = hn::Load(d, sums[1] + j), top_k = hn::Load(d, sums[1] + k);
+    auto top_l = hn::Load(d, sums[1] + l), top_m = hn::Load(d, sums[1] + m);
+    const auto large = hn::LoadU(ds, extremes.a_large + j);
+    auto least = large;
+    for (std::size_t r = 0; r < count; ++r) {
+      const auto add = [&](std::size_t column, DoubleVector& sum,
+                           DoubleVector& top) HWY_ATTR {
+        const auto a = load(rows[r] + column, column);
+        sum = AddAside(a, sum);
+        top = hn::MulAdd(a, a, top);
+      };
+      fetch.Next();
+      auto greatest = least;
+      ScanVector<kDtype>(hn::LoadU(ds, rows[r] + j), least, greatest);
+      add(j, sum_j, top_j);
+      add(k, sum_k, top_k);
+      add(l, sum_l, top_l);
+      add(m, sum_m, top_m);
+    }
+    if (!hn::AllTrue(ds, hn::Eq(least, large))) return false;
+    hn::Store(sum_j, d, sums[0] + j);
+    hn::Store(sum_k, d, sums[0] + k);
+    hn::Store(sum_l, d, sums[0] + l);
+    hn::Store(sum_m, d, sums[0] + m);
+    hn::Store(top_j, d, sums[1] + j);
+    hn::Store(top_k, d, sums[1] + k);
+    hn::Store(top_l, d, sums[1] + l);
+    hn::Store(top_m, d, sums[1] + m);
+    return true;
   }
 
   // Two vectors of columns of narrow elements.
@@ -324,6 +389,7 @@ class ColumnAccumulators {
     }
   }
 
+  std::size_t small_columns_ = 0;
   // Rows at the very end of a tensor.
   HWY_ALIGN Bits a_copy_[kTileRows][kStripRoom];
   HWY_ALIGN Bits b_copy_[kTileRows][kStripRoom];

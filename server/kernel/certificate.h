@@ -74,10 +74,11 @@ struct Certificate {
     return DoubledBits(top + 1 + Format::kBias);
   }
   // What a magnitude, doubled and less 1, must reach, to be 0 or at least
-  // 2^(top - kRange), and hence a multiple of 2^UnitOf(top). Subnormals are
-  // multiples of the smallest number, which is why 0 will do below.
-  static constexpr Bits DoubledLeast(int top) {
-    const int field = top - kRange + Format::kBias;
+  // 2^(top - range), and hence a multiple of 2^(top - range - kPrecision + 1),
+  // which is 2^UnitOf(top) for kRange. Subnormals are multiples of the smallest
+  // number, which is why 0 will do below.
+  static constexpr Bits DoubledLeast(int top, int range = kRange) {
+    const int field = top - range + Format::kBias;
     return field <= 1 ? Bits{0} : static_cast<Bits>(DoubledBits(field) - 1);
   }
 
@@ -157,6 +158,10 @@ struct ProductCertificate {
                                                       : 49) -
                                           C::kLaneBits;
   static constexpr int kTopShift = kLeastUnitBelowTop - kTopUnitBelowTop;
+  // Squares of narrow elements: binades between the top and the smallest value
+  // of those whose squares are multiples of the upper slice's unit.
+  static constexpr int kUpperRange =
+      kTopUnitBelowTop / 2 - C::Format::kPrecision + 1;
 
   // Wide only: the upper slice of sum(a), the lower slice of the rounded
   // products, and the upper slice of their errors.

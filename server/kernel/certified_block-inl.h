@@ -122,7 +122,7 @@ HWY_INLINE std::size_t ScanLanes() {
 // Takes a vector into the least values that are not 0, and into the greatest.
 template <Dtype kDtype, class V>
 HWY_INLINE void ScanVector(V v, V& least, V& greatest) {
-  const ScanTag<kDtype> d;
+  const hn::DFromV<V> d;
   const auto doubled = hn::Add(v, v);  // without the sign
   // 0 becomes the greatest of all.
   least = hn::Min(least, hn::Sub(doubled, hn::Set(d, BitsOf<kDtype>{1})));
@@ -192,8 +192,9 @@ HWY_INLINE BlockExtremes<kDtype> ScanBoth(const BitsOf<kDtype>* a,
 }
 
 // Slices that products are added in: two, or the upper one alone, for a block
-// whose products are found to have no bits below it.
-enum class Slices : std::uint8_t { kTwo, kUpper };
+// whose products are found to have no bits below it; or that for each tile of a
+// strip whose values are found to be large enough, and two for the others.
+enum class Slices : std::uint8_t { kTwo, kUpper, kUpperIfLarge };
 
 // Of few digits, in a range that is not too wide, products have none. f16 at
 // the top of them all have too many digits.

@@ -33,11 +33,13 @@ template <Dtype kDtype, bool kSquares, std::size_t kRoom>
 struct ColumnExtremes {
   using Bits = BitsOf<kDtype>;
   using C = Certificate<kDtype>;
+  using P = ProductCertificate<kDtype, kSquares>;
 
   ColumnExtremes() {}  // NOLINT(modernize-use-equals-default): zeroes nothing
 
   void SetBounds(std::size_t j, const TotalsScale& scale) {
     a_needed[j] = C::DoubledLeast(scale.top);
+    a_large[j] = C::DoubledLeast(scale.top, P::kUpperRange);
     if constexpr (kSquares) return;
     a_bound[j] = C::DoubledBound(scale.top);
     b_needed[j] = C::DoubledLeast(scale.other_top);
@@ -46,7 +48,7 @@ struct ColumnExtremes {
 
   // Bounds that everything keeps, for what is behind the last column.
   void SetNoBounds(std::size_t j) {
-    a_needed[j] = b_needed[j] = 0;
+    a_needed[j] = a_large[j] = b_needed[j] = 0;
     a_bound[j] = b_bound[j] = static_cast<Bits>(~Bits{0});
     a_greatest[j] = b_greatest[j] = 0;
   }
@@ -98,6 +100,7 @@ struct ColumnExtremes {
   HWY_ALIGN Bits a_least[kRoom], a_greatest[kRoom];
   HWY_ALIGN Bits b_least[kRoom], b_greatest[kRoom];
   HWY_ALIGN Bits a_needed[kRoom], a_bound[kRoom];
+  HWY_ALIGN Bits a_large[kRoom];  // needed by squares in the upper slice alone
   HWY_ALIGN Bits b_needed[kRoom], b_bound[kRoom];
 
  private:

@@ -108,8 +108,7 @@ class ColumnStrip {
         continue;
       }
       Begin();
-      columns_.template AddRows<Slices::kTwo>(strip(), a + offset, b + offset,
-                                              readable - offset, rows);
+      AddRows(a + offset, b + offset, readable - offset, rows);
       const std::size_t spilled = Close(a + offset, b + offset, rows);
       if (spilled > width_ / 4) to_spill = kRowsSpilledTogether;
     }
@@ -214,6 +213,24 @@ class ColumnStrip {
     if constexpr (kScans) columns_.extremes.Begin(width_);
     if constexpr (kProbes) columns_.probes.Begin(Columns::Padded(width_));
     WatchFlagOf<kDtype, kSquares>();
+  }
+
+  // Tile by tile in the upper slice alone, if hardly a tile needs two.
+  void AddRows(const Bits* a, const Bits* b, std::int64_t readable,
+               std::int64_t rows) {
+    if (!Columns::kTriesUpperIfLarge || !upper_.IsDue()) {
+      columns_.template AddRows<Slices::kTwo>(strip(), a, b, readable, rows);
+      return;
+    }
+    const std::size_t small = columns_.template AddRows<Slices::kUpperIfLarge>(
+        strip(), a, b, readable, rows);
+    const auto tiles =
+        static_cast<std::size_t>((rows + kTileRows - 1) / kTileRows);
+    if (small > tiles * width_ / 4) {
+      upper_.DidNot();
+    } else {
+      upper_.Did();
+    }
   }
 
   // The same rows in the upper slice alone, if that takes them exactly.

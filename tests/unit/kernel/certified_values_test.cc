@@ -36,9 +36,10 @@ class CertifiedValuesTest : public testing::Test {
   using Bounds = Certificate<F::kDtype>;
   using Bits = typename Bounds::Bits;
 
-  static bool ReachesLeast(Bits magnitude, int top) {
+  static bool ReachesLeast(Bits magnitude, int top,
+                           int range = Bounds::kRange) {
     const auto doubled = static_cast<Bits>(magnitude << 1);
-    return static_cast<Bits>(doubled - 1) >= Bounds::DoubledLeast(top);
+    return static_cast<Bits>(doubled - 1) >= Bounds::DoubledLeast(top, range);
   }
   static bool StaysBelow(Bits magnitude, int top) {
     return static_cast<Bits>(magnitude << 1) < Bounds::DoubledBound(top);
@@ -97,6 +98,26 @@ TYPED_TEST(CertifiedValuesTest, AreZeroOrReachTheLeastOrAreMultiplesAnyway) {
       ASSERT_EQ(units, std::floor(units)) << v << ", top " << top;
     }
   });
+}
+
+TYPED_TEST(CertifiedValuesTest, HaveSquaresOfTheUpperUnitWhereTheyAreLarge) {
+  using P = ProductCertificate<TypeParam::kDtype, true>;
+  if constexpr (!P::C::kWide) {  // whose squares are no doubles
+    this->ForEachTop([&](int top) {
+      for (const auto magnitude : this->Magnitudes()) {
+        const double v = this->ValueOf(magnitude);
+        if (!std::isfinite(v)) continue;
+        const bool is_large =
+            this->ReachesLeast(magnitude, top, P::kUpperRange);
+        if (v == 0 || v >= std::ldexp(1.0, top - P::kUpperRange)) {
+          ASSERT_TRUE(is_large) << v << ", top " << top;
+        }
+        if (!is_large) continue;
+        const double units = std::ldexp(v * v, P::kTopUnitBelowTop - 2 * top);
+        ASSERT_EQ(units, std::floor(units)) << v << ", top " << top;
+      }
+    });
+  }
 }
 
 TYPED_TEST(CertifiedValuesTest, StayBelowTheTopExactlyWhereTheyAreBelowIt) {

@@ -247,6 +247,28 @@ TEST_P(FastSumsTest, AreTheReadableSumsWhereSlicesAreAsFullAsTheyGet) {
   }
 }
 
+// Squares of 16 bits need one slice where values are large enough. Here some,
+// few or many, are the least that are, or smaller, with all bits that bf16 has.
+TEST_P(FastSumsTest, AreTheReadableSumsWhereSquaresNearlyFitOneSlice) {
+  std::uniform_real_distribution<double> ordinary(1, 2);
+  for (const int exponent : {-13, -14, -15, -16, -17, -18}) {
+    for (const std::size_t every : {1, 5, 701}) {
+      SCOPED_TRACE(testing::Message() << exponent << ", every " << every);
+      const ChannelLayout layout = Shape{{700, 40}, {1}}.layout();
+      std::vector<double> values(static_cast<std::size_t>(layout.size()));
+      for (std::size_t i = 0; i < values.size(); ++i) {
+        // The first row is what scales are predicted from, in part.
+        const bool is_small = i >= 40 && i % every == 0;
+        values[i] =
+            is_small ? std::ldexp(0x1.fep0, exponent) : ordinary(random_);
+      }
+      const TestTensor x(dtype(), values);
+      ASSERT_TRUE(
+          Has(SumsOf(layout, x), ReadableSums(layout, x.values(), x.values())));
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Targets, FastSumsTest,
     testing::Combine(testing::ValuesIn(hwy::SupportedAndGeneratedTargets()),

@@ -215,8 +215,8 @@ class ColumnAccumulators {
   }
 
   // Four vectors of columns, their squares in the upper slice alone; or returns
-  // false and adds nothing, if any value is too small for that. (One that is not
-  // is large enough for two slices as well, and not noted in extremes.)
+  // false and adds nothing, if any value is too small for that. (One that is
+  // not is large enough for two slices as well, and not noted in extremes.)
   template <class Load>
   HWY_INLINE bool AddIfLarge(const Bits* const* rows, std::size_t count,
                              std::size_t j, Fetch& fetch, const Load& load) {
@@ -232,7 +232,7 @@ class ColumnAccumulators {
     auto least = large;
     for (std::size_t r = 0; r < count; ++r) {
       const auto add = [&](std::size_t column, DoubleVector& sum,
-                           DoubleVector& top) HWY_ATTR {
+                           DoubleVector& top) BN_IN_THE_LOOP {
         const auto a = load(rows[r] + column, column);
         sum = AddAside(a, sum);
         top = hn::MulAdd(a, a, top);

@@ -28,6 +28,11 @@
 #include "server/kernel/lanes-inl.h"
 #include "server/kernel/unit_probe-inl.h"
 
+// A lambda of a loop's, which is never called: what it captures would be in
+// memory, the accumulators too.
+#undef BN_IN_THE_LOOP
+#define BN_IN_THE_LOOP HWY_ATTR __attribute__((always_inline))
+
 HWY_BEFORE_NAMESPACE();
 namespace batchnorm::kernel::HWY_NAMESPACE {
 
@@ -269,7 +274,7 @@ HWY_INLINE bool AddCertifiedBlock(const BitsOf<kDtype>* a,
   auto a_squares = hn::Set(df, scale.a_probe.squares);
   auto b_squares = hn::Set(df, scale.b_probe.squares);
   // Looks at elements i and on, as many as `load` reads at once.
-  const auto look = [&](std::size_t i, const auto& load) HWY_ATTR {
+  const auto look = [&](std::size_t i, const auto& load) BN_IN_THE_LOOP {
     if constexpr (kScans) {
       ScanVector<kDtype>(load(a + i), a_least, a_greatest);
       if constexpr (kSquares) return;
@@ -281,7 +286,7 @@ HWY_INLINE bool AddCertifiedBlock(const BitsOf<kDtype>* a,
     }
   };
 
-  const auto add0 = [&](DoubleVector va, DoubleVector vb) HWY_ATTR {
+  const auto add0 = [&](DoubleVector va, DoubleVector vb) BN_IN_THE_LOOP {
     if constexpr (kWide) {
       sum_rest0 = hn::Add(sum_rest0, TakeSlice(sum0, va));
       AddWideProduct(va, vb, top0, rest0, error0, error_rest0);
@@ -294,7 +299,7 @@ HWY_INLINE bool AddCertifiedBlock(const BitsOf<kDtype>* a,
       }
     }
   };
-  const auto add1 = [&](DoubleVector va, DoubleVector vb) HWY_ATTR {
+  const auto add1 = [&](DoubleVector va, DoubleVector vb) BN_IN_THE_LOOP {
     if constexpr (kWide) {
       sum_rest1 = hn::Add(sum_rest1, TakeSlice(sum1, va));
       AddWideProduct(va, vb, top1, rest1, error1, error_rest1);
@@ -310,13 +315,13 @@ HWY_INLINE bool AddCertifiedBlock(const BitsOf<kDtype>* a,
   // Elements i and on, `left` of them, fewer than two vectors of doubles;
   // `load` reads as many of a vector as it is told.
   const auto add_rest = [&](std::size_t i, std::size_t left,
-                            const auto& load) HWY_ATTR {
+                            const auto& load) BN_IN_THE_LOOP {
     const ElementBitsTag<kDtype> de;
     for (std::size_t k = 0; (kScans || kProbes) && k < left;
          k += hn::Lanes(ds)) {
       const std::size_t size = HWY_MIN(left - k, hn::Lanes(ds));
       look(i + k, [&](const BitsOf<kDtype>* from)
-                      HWY_ATTR { return load(ds, from, size); });
+                      BN_IN_THE_LOOP { return load(ds, from, size); });
     }
     const std::size_t size0 = HWY_MIN(left, lanes);
     const auto a0 = Widen<kDtype>(load(de, a + i, size0));
@@ -335,7 +340,7 @@ HWY_INLINE bool AddCertifiedBlock(const BitsOf<kDtype>* a,
           if constexpr (!kSquares) PrefetchFar(b + i + k + block.length);
         }
         look(i + k, [&](const BitsOf<kDtype>* from)
-                        HWY_ATTR { return hn::LoadU(ds, from); });
+                        BN_IN_THE_LOOP { return hn::LoadU(ds, from); });
       }
       const auto a0 = LoadWide<kDtype>(a + i);
       const auto a1 = LoadWide<kDtype>(a + i + lanes);
@@ -346,13 +351,14 @@ HWY_INLINE bool AddCertifiedBlock(const BitsOf<kDtype>* a,
     }
     if (const std::size_t left = block.length - i; left > 0) {
       if (HWY_LIKELY(block.length >= 2 * lanes)) {
-        add_rest(i, left,
-                 [](auto tag, const BitsOf<kDtype>* from, std::size_t size)
-                     HWY_ATTR { return LoadLast(tag, from + size, size); });
+        add_rest(
+            i, left,
+            [](auto tag, const BitsOf<kDtype>* from, std::size_t size)
+                BN_IN_THE_LOOP { return LoadLast(tag, from + size, size); });
       } else {
         add_rest(i, left,
                  [](auto tag, const BitsOf<kDtype>* from, std::size_t size)
-                     HWY_ATTR { return LoadFirst(tag, from, size); });
+                     BN_IN_THE_LOOP { return LoadFirst(tag, from, size); });
       }
     }
     a += block.stride;

@@ -14,6 +14,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <optional>
 
 #include "server/kernel/box.h"
 #include "server/kernel/certified_block-inl.h"
@@ -200,11 +201,8 @@ class ChannelRun {
 // Adds rows of elements of one channel, in blocks of several short rows or of
 // part of a long one.
 template <Dtype kDtype, bool kSquares>
-HWY_INLINE void AddChannelRows(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
-                               const Rows& rows, bool from_memory,
-                               ChannelTotals& channel) {
-  ChannelRun<kDtype, kSquares> run(
-      FetchedEvery<kDtype, kSquares>(rows.length, from_memory), channel);
+HWY_INLINE void AddRows(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
+                        const Rows& rows, ChannelRun<kDtype, kSquares>& run) {
   const std::size_t block_rows = BlockRows<kDtype>(rows.length);
   if (block_rows > 0) {
     for (std::size_t row = 0; row < rows.rows; row += block_rows) {
@@ -225,15 +223,78 @@ HWY_INLINE void AddChannelRows(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
   }
 }
 
+// All of a channel, then the next one.
+template <Dtype kDtype, bool kSquares>
+HWY_NOINLINE void SumChannelByChannel(const BitsOf<kDtype>* a,
+                                      const BitsOf<kDtype>* b, bool from_memory,
+                                      const Box& box, ChannelTotals* channels) {
+  for (const auto& [channel, column, columns] : EachChannel(box)) {
+    const auto length = static_cast<std::size_t>(columns);
+    ChannelRun<kDtype, kSquares> run(
+        FetchedEvery<kDtype, kSquares>(length, from_memory), channels[channel]);
+    const std::int64_t offset = box.offset + column;
+    AddRows(a + offset, b + offset,
+            {static_cast<std::size_t>(box.rows), box.row_stride, length}, run);
+  }
+}
+
+// How many rows of short ones of two tensors are added before the next
+// channel's are, 0: all. Each row is in a page of its own, of each tensor, and
+// the processor knows where some dozen pages are: those of a few rows, if the
+// next channel's come next, but not of all of a channel's.
+template <Dtype kDtype, bool kSquares>
+HWY_INLINE std::int64_t RowsOfATurn(const Box& box) {
+  constexpr std::int64_t kRows = 8;
+  const auto block_rows = static_cast<std::int64_t>(
+      BlockRows<kDtype>(static_cast<std::size_t>(box.inner)));
+  if (kSquares || block_rows < 2 || box.columns <= box.inner) return 0;
+  const std::int64_t rows = (kRows + block_rows - 1) / block_rows * block_rows;
+  return rows < box.rows ? rows : 0;
+}
+
+// Channels that take turns: what is known of them shares the first-level cache
+// with their rows.
+inline constexpr std::int64_t kChannelsInTurn = 32;
+
+// `turn_rows` rows of each channel, then the next ones of each. REQUIRES: at
+// most kChannelsInTurn * inner columns, which are not folded.
+template <Dtype kDtype, bool kSquares>
+HWY_NOINLINE void SumInTurns(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
+                             bool from_memory, std::int64_t turn_rows,
+                             const Box& box, ChannelTotals* channels) {
+  // The first and the last one may be parts of channels.
+  std::optional<ChannelRun<kDtype, kSquares>> runs[kChannelsInTurn + 1];
+  std::size_t k = 0;
+  for (const auto& [channel, column, columns] : EachChannel(box)) {
+    const auto length = static_cast<std::size_t>(columns);
+    runs[k++].emplace(FetchedEvery<kDtype, kSquares>(length, from_memory),
+                      channels[channel]);
+  }
+  for (std::int64_t row = 0; row < box.rows; row += turn_rows) {
+    const auto rows =
+        static_cast<std::size_t>(std::min(turn_rows, box.rows - row));
+    k = 0;
+    for (const auto& [channel, column, columns] : EachChannel(box)) {
+      const std::int64_t offset = box.offset + row * box.row_stride + column;
+      AddRows(a + offset, b + offset,
+              {rows, box.row_stride, static_cast<std::size_t>(columns)},
+              *runs[k++]);
+    }
+  }
+}
+
 template <Dtype kDtype, bool kSquares>
 void SumRuns(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b, bool from_memory,
              const Box& box, ChannelTotals* channels) {
-  for (const auto& [channel, column, columns] : EachChannel(box)) {
-    AddChannelRows<kDtype, kSquares>(
-        a + box.offset + column, b + box.offset + column,
-        {static_cast<std::size_t>(box.rows), box.row_stride,
-         static_cast<std::size_t>(columns)},
-        from_memory, channels[channel]);
+  const std::int64_t turn_rows = RowsOfATurn<kDtype, kSquares>(box);
+  if (turn_rows == 0) {
+    return SumChannelByChannel<kDtype, kSquares>(a, b, from_memory, box,
+                                                 channels);
+  }
+  const std::int64_t width = kChannelsInTurn * box.inner;
+  for (std::int64_t column = 0; column < box.columns; column += width) {
+    const Box part = box.Columns(column, std::min(width, box.columns - column));
+    SumInTurns<kDtype, kSquares>(a, b, from_memory, turn_rows, part, channels);
   }
 }
 

@@ -82,6 +82,7 @@ TEST_P(FastSumsTest, AreTheReadableSumsForEveryKindOfData) {
     ExpectSums({{40, 3, 50}, {1}}, generator);
     ExpectSums({{5, 9, 20}, {1}}, generator);
     ExpectSums({{200, 2, 20}, {1}}, generator);
+    ExpectSums({{20, 34, 40}, {1}}, generator);
     ExpectSums({{1100, 7}, {1}}, generator);
     ExpectSums({{1100, 3, 2}, {1}}, generator);
   }

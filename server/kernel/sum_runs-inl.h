@@ -275,10 +275,11 @@ HWY_NOINLINE void SumInTurns(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
         static_cast<std::size_t>(std::min(turn_rows, box.rows - row));
     k = 0;
     for (const auto& [channel, column, columns] : EachChannel(box)) {
+      // NOLINTNEXTLINE(bugprone-unchecked-optional-access): emplaced above
+      ChannelRun<kDtype, kSquares>& run = *runs[k++];
       const std::int64_t offset = box.offset + row * box.row_stride + column;
       AddRows(a + offset, b + offset,
-              {rows, box.row_stride, static_cast<std::size_t>(columns)},
-              *runs[k++]);
+              {rows, box.row_stride, static_cast<std::size_t>(columns)}, run);
     }
   }
 }

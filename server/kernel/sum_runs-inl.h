@@ -201,8 +201,11 @@ class ChannelRun {
 // Adds rows of elements of one channel, in blocks of several short rows or of
 // part of a long one.
 template <Dtype kDtype, bool kSquares>
-HWY_INLINE void AddRows(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
-                        const Rows& rows, ChannelRun<kDtype, kSquares>& run) {
+HWY_INLINE void AddChannelRows(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
+                               const Rows& rows, bool from_memory,
+                               ChannelTotals& channel) {
+  ChannelRun<kDtype, kSquares> run(
+      FetchedEvery<kDtype, kSquares>(rows.length, from_memory), channel);
   const std::size_t block_rows = BlockRows<kDtype>(rows.length);
   if (block_rows > 0) {
     for (std::size_t row = 0; row < rows.rows; row += block_rows) {
@@ -229,35 +232,33 @@ HWY_NOINLINE void SumChannelByChannel(const BitsOf<kDtype>* a,
                                       const BitsOf<kDtype>* b, bool from_memory,
                                       const Box& box, ChannelTotals* channels) {
   for (const auto& [channel, column, columns] : EachChannel(box)) {
-    const auto length = static_cast<std::size_t>(columns);
-    ChannelRun<kDtype, kSquares> run(
-        FetchedEvery<kDtype, kSquares>(length, from_memory), channels[channel]);
-    const std::int64_t offset = box.offset + column;
-    AddRows(a + offset, b + offset,
-            {static_cast<std::size_t>(box.rows), box.row_stride, length}, run);
+    AddChannelRows<kDtype, kSquares>(
+        a + box.offset + column, b + box.offset + column,
+        {static_cast<std::size_t>(box.rows), box.row_stride,
+         static_cast<std::size_t>(columns)},
+        from_memory, channels[channel]);
   }
 }
 
 // How many rows of short ones of two tensors are added before the next
-// channel's are, 0: all. Each row is in a page of its own, of each tensor, and
-// the processor knows where some dozen pages are: those of a few rows, if the
-// next channel's come next, but not of all of a channel's.
+// channel's are: a block; 0: all. Each row is in a page of its own, of each
+// tensor, and the processor knows where some dozen pages are: those of a few
+// rows, if the next channel's come next, but not of all of a channel's.
 template <Dtype kDtype, bool kSquares>
 HWY_INLINE std::int64_t RowsOfATurn(const Box& box) {
-  constexpr std::int64_t kRows = 8;
-  const auto block_rows = static_cast<std::int64_t>(
+  const auto rows = static_cast<std::int64_t>(
       BlockRows<kDtype>(static_cast<std::size_t>(box.inner)));
-  if (kSquares || block_rows < 2 || box.columns <= box.inner) return 0;
-  const std::int64_t rows = (kRows + block_rows - 1) / block_rows * block_rows;
-  return rows < box.rows ? rows : 0;
+  const bool take_turns =
+      !kSquares && rows > 1 && rows < box.rows && box.columns > box.inner;
+  return take_turns ? rows : 0;
 }
 
 // Channels that take turns: what is known of them shares the first-level cache
 // with their rows.
 inline constexpr std::int64_t kChannelsInTurn = 32;
 
-// `turn_rows` rows of each channel, then the next ones of each. REQUIRES: at
-// most kChannelsInTurn * inner columns, which are not folded.
+// A block of `turn_rows` rows of each channel, then the next one of each.
+// REQUIRES: at most kChannelsInTurn * inner columns, which are not folded.
 template <Dtype kDtype, bool kSquares>
 HWY_NOINLINE void SumInTurns(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
                              bool from_memory, std::int64_t turn_rows,
@@ -278,8 +279,8 @@ HWY_NOINLINE void SumInTurns(const BitsOf<kDtype>* a, const BitsOf<kDtype>* b,
       // NOLINTNEXTLINE(bugprone-unchecked-optional-access): emplaced above
       ChannelRun<kDtype, kSquares>& run = *runs[k++];
       const std::int64_t offset = box.offset + row * box.row_stride + column;
-      AddRows(a + offset, b + offset,
-              {rows, box.row_stride, static_cast<std::size_t>(columns)}, run);
+      run.Add(a + offset, b + offset,
+              {rows, box.row_stride, static_cast<std::size_t>(columns)});
     }
   }
 }

@@ -39,8 +39,10 @@ struct ColumnExtremes {
 
   void SetBounds(std::size_t j, const TotalsScale& scale) {
     a_needed[j] = C::DoubledLeast(scale.top);
-    a_large[j] = C::DoubledLeast(scale.top, P::kUpperRange);
-    if constexpr (kSquares) return;
+    if constexpr (kSquares) {
+      a_large[j] = C::DoubledLeast(scale.top, P::kUpperRange);
+      return;
+    }
     a_bound[j] = C::DoubledBound(scale.top);
     b_needed[j] = C::DoubledLeast(scale.other_top);
     b_bound[j] = C::DoubledBound(scale.other_top);
